@@ -1,0 +1,3 @@
+//! The simulators by hand.
+
+fn main() {}

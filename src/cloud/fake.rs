@@ -1,0 +1,1 @@
+//! An in-memory cloud for tests of controllers.

@@ -1,0 +1,164 @@
+//! What controllers ask of a cloud: traits, nouns, errors. Knows Kubernetes' types and no particular cloud.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::k8s::types::{LoadBalancerIngress, Node, Service};
+
+#[cfg(test)]
+pub mod fake;
+
+/// A cloud.
+pub trait CloudProvider: Send + Sync {
+    /// The scheme of every provider ID this cloud issues: `incloud` in `incloud://i-0ab1`.
+    fn name(&self) -> &'static str;
+    /// `None` when the cloud config switches load balancers off.
+    fn load_balancers(&self) -> Option<&dyn LoadBalancers>;
+}
+
+/// Makes load balancers match Services.
+///
+/// Nothing is remembered between runs. What a cloud must know to find again what it made for a Service stands on
+/// the Service itself, in the *record*: one annotation whose value this trait computes and the controller writes, together with
+/// the finalizer, before [`LoadBalancers::ensure`] may write to the cloud.
+pub trait LoadBalancers: Send + Sync {
+    /// The key of the annotation that holds the record.
+    fn record_key(&self) -> &'static str;
+
+    /// What `service` lays claim to in the cloud. Two Services with one claim in common are rivals for it. Empty
+    /// when its annotations cannot be read, or it names no load balancer.
+    fn claims(&self, service: &Service) -> Vec<Claim>;
+
+    /// Services of one group are synced one after the other, since their load balancer takes one change at a time.
+    fn group(&self, service: &Service) -> Option<Arc<str>>;
+
+    /// The record that must be on `service` before `ensure` may write. Reads the cloud, writes nothing.
+    ///
+    /// # Errors
+    /// Everything that makes `ensure` impossible for this Service: an annotation that cannot be read, no load
+    /// balancer named, one that is lost or somebody else's.
+    fn locate(&self, service: &Service) -> Result<String, Error>;
+
+    /// Makes the cloud match `service`, with `nodes` as backends, and says where traffic enters.
+    ///
+    /// `denied` are those claims of `service` that an older Service holds; nothing is made for them.
+    /// Safe to repeat: a change that an error left half done is finished by the next call.
+    fn ensure(&self, service: &Service, nodes: &[Arc<Node>], denied: &[Denied]) -> Result<Ensured, Error>;
+
+    /// Removes everything made for `service`, by its record. Succeeds too when there is nothing left to delete, and when
+    /// the load balancer is proven gone.
+    fn ensure_deleted(&self, service: &Service) -> Result<Change, Error>;
+}
+
+/// Something of which the cloud has one, such as a port of a load balancer: `slb-1/TCP/80`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim(pub Arc<str>);
+
+/// A claim that somebody else holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// What was claimed.
+    pub claim: Claim,
+    /// Key of the Service that holds it.
+    pub holder: Arc<str>,
+}
+
+/// What [`LoadBalancers::ensure`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ensured {
+    /// Where traffic enters, for the Service's status.
+    pub ingress: Vec<LoadBalancerIngress>,
+    /// Whether anything was written to the cloud.
+    pub change: Change,
+    /// The record from now on: less than before when a load balancer was left behind.
+    pub record: String,
+    /// Ports that have to wait, and why. The others are served.
+    pub waiting: Vec<Waiting>,
+    /// What the Service's owner should know though all is served.
+    pub notes: Vec<Note>,
+}
+
+/// A sentence for the Service's owner, as a Warning Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// PascalCase.
+    pub reason: &'static str,
+    /// What to change.
+    pub message: String,
+}
+
+/// A port that cannot be served yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// For the Event.
+    pub note: Note,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+/// Whether a call wrote to the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Change {
+    /// Everything was right already.
+    #[default]
+    None,
+    /// At least one write.
+    Made,
+}
+
+/// When to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// After exactly this long: the other side said so.
+    After(Duration),
+    /// Longer after each failure.
+    Backoff,
+    /// Not before the Service changes: it would fail the same way.
+    OnChange,
+}
+
+/// Why a cloud could not do what was asked. `Display` is the sentence for the Service's owner.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What the Service asks for is not possible; its owner must change it. Nothing was written.
+    #[error("{message}")]
+    Rejected {
+        /// PascalCase, for an Event of its own.
+        reason: &'static str,
+        /// What was found, what is allowed.
+        message: String,
+    },
+    /// The cloud does not have it (any more), or it is not ours to touch. Nothing was written; it may come back.
+    #[error("{message}")]
+    NotFound {
+        /// PascalCase, for an Event of its own.
+        reason: &'static str,
+        /// Which one, and what to do.
+        message: String,
+    },
+    /// No answer, or one that says to come back: outage, throttling, busy, expired credentials.
+    #[error("{message}")]
+    Unavailable {
+        /// What was asked of whom, and why it failed.
+        message: String,
+        /// How long the other side wants us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The daemon is stopping; what was begun is finished by the next run.
+    #[error("stopping")]
+    Stopped,
+}
+
+impl Error {
+    /// When to try again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Rejected { .. } => Retry::OnChange,
+            Self::Unavailable {
+                retry_after: Some(delay),
+                ..
+            } => Retry::After(*delay),
+            Self::NotFound { .. } | Self::Unavailable { .. } | Self::Stopped => Retry::Backoff,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Nodes.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::{ObjectMeta, Resource, null_default};
+
+/// A Node, as far as it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "Wire")]
+pub struct Node {
+    /// Name, UID, deletion, labels, annotations.
+    pub meta: ObjectMeta,
+    /// `incloud://i-0ab1`, or empty.
+    pub provider_id: Box<str>,
+    /// All of them.
+    pub taints: Box<[Taint]>,
+    /// In the order of the Node.
+    pub addresses: Box<[NodeAddress]>,
+}
+
+impl Node {
+    /// Its internal addresses, in order. One that is no address is left out.
+    pub fn internal_ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses
+            .iter()
+            .filter(|a| &*a.type_ == "InternalIP")
+            .filter_map(|a| a.address.parse().ok())
+    }
+}
+
+/// A mark that keeps pods away, as far as it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    /// What is wrong.
+    #[serde(deserialize_with = "null_default")]
+    pub key: Box<str>,
+}
+
+/// One address of a Node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, …
+    #[serde(rename = "type", deserialize_with = "null_default")]
+    pub type_: Box<str>,
+    /// As the Node gives it.
+    #[serde(deserialize_with = "null_default")]
+    pub address: Box<str>,
+}
+
+/// Label: keeps a Node out of load balancers unless it is boolean false. Source: ccm-behaviour.md 5.10.
+pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+impl Resource for Node {
+    const KIND: &'static str = "Node";
+    const PLURAL: &'static str = "nodes";
+    const NAMESPACED: bool = false;
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "null_default")]
+    spec: SpecWire,
+    #[serde(default, deserialize_with = "null_default")]
+    status: StatusWire,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SpecWire {
+    #[serde(rename = "providerID", deserialize_with = "null_default")]
+    provider_id: Box<str>,
+    #[serde(deserialize_with = "null_default")]
+    taints: Box<[Taint]>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct StatusWire {
+    #[serde(deserialize_with = "null_default")]
+    addresses: Box<[NodeAddress]>,
+}
+
+impl From<Wire> for Node {
+    fn from(wire: Wire) -> Self {
+        Self {
+            meta: wire.metadata,
+            provider_id: wire.spec.provider_id,
+            taints: wire.spec.taints,
+            addresses: wire.status.addresses,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_decodes_with_what_is_read() {
+        let node: Node = serde_json::from_str(
+            r#"{"metadata":{"name":"n1","labels":{"kubernetes.io/os":"linux","node.kubernetes.io/exclude-from-external-load-balancers":""},
+                "annotations":{"node.beta.kubernetes.io/instance-id":"i-1","volumes.kubernetes.io/x":"true"}},
+                "spec":{"providerID":"incloud://i-1","taints":[{"key":"a","effect":"NoSchedule","timeAdded":"2026-01-02T03:04:05Z"}],"podCIDRs":null},
+                "status":{"images":[{"names":["x"]}],"addresses":[{"type":"Hostname","address":"n1"},{"type":"InternalIP","address":"10.1.0.1"},
+                {"type":"InternalIP","address":"nonsense"},{"type":"InternalIP","address":"fd00::1"}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(node.meta.key(), "n1");
+        assert_eq!(
+            (
+                node.meta.labels.get(EXCLUDE_LABEL),
+                node.meta.annotations.get("node.beta.kubernetes.io/instance-id")
+            ),
+            (Some(""), Some("i-1"))
+        );
+        assert_eq!((&*node.provider_id, &*node.taints[0].key), ("incloud://i-1", "a"));
+        assert_eq!(
+            node.internal_ips().map(|ip| ip.to_string()).collect::<Vec<_>>(),
+            ["10.1.0.1", "fd00::1"]
+        );
+    }
+}

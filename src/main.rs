@@ -1,0 +1,3 @@
+//! The daemon: arguments → configuration → [`cloud_provider_inspur::manager`] → exit code.
+
+fn main() {}

@@ -1,0 +1,22 @@
+//! What every thread of the daemon stands on: time, stopping, spawning, waiting longer after each failure, chance, secrets.
+//!
+//! Knows nothing of ours; everyone may use it.
+
+pub mod backoff;
+pub mod clock;
+pub mod random;
+pub mod secret;
+pub mod stop;
+pub mod supervise;
+
+/// `error` and its causes in one clause: for a log line or an Event.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
