@@ -126,6 +126,14 @@ impl Client {
         }
     }
 
+    /// Like [`Client::open`], for a watch: it is not held back by the rate limit.
+    ///
+    /// # Errors
+    /// Those of [`Client::open`].
+    pub fn open_watch(&self, call: &Call) -> Result<Response, Error> {
+        self.open(call)
+    }
+
     /// Sends `call` and decodes the answer's object.
     ///
     /// # Errors
