@@ -1,9 +1,13 @@
 //! What somebody who mistyped a name probably meant.
 
-/// The known name with the fewest letters to change in `given`, letter case aside; `None` when more than a third would
-/// have to change.
+/// The known name with the fewest letters to change in `given`, letter case aside; `None` when that would be another word:
+/// about a third of the letters may change, and two of four, for two that were swapped.
 pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (given.chars().count() / 3).max(1);
+    let allowed = match given.chars().count() {
+        0..=1 => 0,
+        2..=3 => 1,
+        letters => (letters / 3).max(2),
+    };
     known
         .into_iter()
         .map(|name| (distance(given, name), name))
@@ -42,7 +46,10 @@ mod tests {
             ("letters swapped", "clutser-name", Some("cluster-name")),
             ("the same", "zone", Some("zone")),
             ("another word", "slbId", None),
-            ("nothing", "", Some("v")),
+            ("nothing", "", None),
+            ("a letter", "x", None),
+            ("the letter", "V", Some("v")),
+            ("letters of a short name swapped", "zoen", Some("zone")),
         ] {
             assert_eq!(nearest(given, known), want, "{case}");
         }

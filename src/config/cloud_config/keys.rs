@@ -44,7 +44,7 @@ pub enum Kind {
 
 impl Kind {
     /// For the reference page.
-    pub(crate) fn describe(self) -> Sentence {
+    pub fn describe(self) -> Sentence {
         match self {
             Self::Url => Sentence::new("URL", "URL"),
             Self::Text => Sentence::new("text", "文本"),
