@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod clock;
 pub mod random;
 pub mod secret;
+pub mod secret_source;
 pub mod stop;
 pub mod supervise;
 pub mod yaml;
