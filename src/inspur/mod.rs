@@ -1,1 +1,4 @@
-//! To be written.
+//! [`crate::cloud`], implemented for INSPUR Cloud.
+
+pub mod api;
+pub mod model;
