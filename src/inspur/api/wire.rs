@@ -156,12 +156,20 @@ pub(super) fn token(body: &[u8]) -> Result<(Secret, Option<Duration>), String> {
     Ok((Secret::new(token), seconds.map(|s| Duration::from_secs(s.into()))))
 }
 
-/// The `error` code of a refused token request. Source: RFC 6749, 5.2. Nothing else of the answer: it may repeat what was sent.
-pub(super) fn token_error(body: &[u8]) -> Option<Box<str>> {
-    let wire: TokenErrorWire = serde_json::from_slice(body).ok()?;
-    let code = wire.error.text()?;
-    let is_code = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    is_code.then(|| code.into())
+/// The `error` or `code` of a refused token request. Source: RFC 6749, 5.2. Nothing else of the answer: it may repeat what was
+/// sent.
+///
+/// # Errors
+/// In words, when it is no JSON object.
+pub(super) fn token_words(body: &[u8]) -> Result<Words, String> {
+    let wire: TokenErrorWire = json(body)?;
+    let is_code =
+        |text: &&str| text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let code = wire.error.text().or(wire.code.text()).filter(is_code);
+    Ok(Words {
+        code: code.unwrap_or_default().into(),
+        message: "".into(),
+    })
 }
 
 /// What to send for an IAM login.
@@ -338,6 +346,7 @@ struct TokenWire {
 #[serde(default)]
 struct TokenErrorWire {
     error: Loose,
+    code: Loose,
 }
 
 #[derive(Serialize)]
@@ -629,14 +638,19 @@ mod tests {
         );
         for (case, body, want) in [
             (
-                "a code",
+                "Keycloak",
                 r#"{"error":"invalid_client","error_description":"s3cret"}"#,
-                Some("invalid_client"),
+                "invalid_client",
             ),
-            ("an echo", r#"{"error":"client_secret=s3cret"}"#, None),
-            ("HTML", "<html>", None),
+            ("IAM", r#"{"code":40101,"message":"s3cret"}"#, "40101"),
+            (
+                "an echo",
+                r#"{"error":"client_secret=s3cret"}"#,
+                "no reason given",
+            ),
         ] {
-            assert_eq!(token_error(body.as_bytes()).as_deref(), want, "{case}");
+            assert_eq!(token_words(body.as_bytes()).unwrap().to_string(), want, "{case}");
         }
+        assert!(token_words(b"<html>").is_err());
     }
 }
