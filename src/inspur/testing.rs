@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::api::Retrying;
 use crate::http::{Error, Method, Request, Response, Transport};
+use crate::k8s::types::{Node, NodeAddress, Protocol, Service, ServicePort};
 use crate::runtime::backoff::Backoff;
 
 /// Four attempts, no waiting.
@@ -139,4 +140,78 @@ impl Transport for Script {
     }
 
     fn shutdown(&self) {}
+}
+
+/// A Node with the instance `i-<name>` and internal addresses, separated by spaces.
+pub(super) fn node(name: &str, addresses: &str) -> Arc<Node> {
+    let mut node = Node {
+        provider_id: format!("incloud://i-{name}").into(),
+        addresses: addresses
+            .split_whitespace()
+            .map(|address| NodeAddress {
+                type_: "InternalIP".into(),
+                address: address.into(),
+            })
+            .collect(),
+        ..Node::default()
+    };
+    node.meta.name = name.into();
+    Arc::new(node)
+}
+
+/// Builds the Service `shop/<name>`.
+pub(super) fn service(name: &str) -> ServiceBuilder {
+    let mut service = Service {
+        type_: "LoadBalancer".into(),
+        ..Service::default()
+    };
+    service.meta.namespace = "shop".into();
+    service.meta.name = name.into();
+    ServiceBuilder {
+        service,
+        ports: Vec::new(),
+        annotations: Vec::new(),
+    }
+}
+
+pub(super) struct ServiceBuilder {
+    service: Service,
+    ports: Vec<ServicePort>,
+    annotations: Vec<(String, String)>,
+}
+
+impl ServiceBuilder {
+    pub(super) fn port(mut self, protocol: Protocol, port: u16, node_port: u16) -> Self {
+        self.ports.push(ServicePort {
+            protocol,
+            port,
+            node_port,
+        });
+        self
+    }
+
+    pub(super) fn tcp(self, port: u16, node_port: u16) -> Self {
+        self.port(Protocol::Tcp, port, node_port)
+    }
+
+    pub(super) fn udp(self, port: u16, node_port: u16) -> Self {
+        self.port(Protocol::Udp, port, node_port)
+    }
+
+    pub(super) fn local(mut self, health_check_node_port: u16) -> Self {
+        self.service.local_traffic_only = true;
+        self.service.health_check_node_port = health_check_node_port;
+        self
+    }
+
+    pub(super) fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.push((key.into(), value.into()));
+        self
+    }
+
+    pub(super) fn build(mut self) -> Service {
+        self.service.ports = self.ports.into();
+        self.service.meta.annotations = self.annotations.into_iter().collect();
+        self.service
+    }
 }
