@@ -229,6 +229,15 @@ impl Client {
         self.run(call, Mode::Watch, Ok)
     }
 
+    /// As [`Client::open`], but without retries, for callers that wait longer after each failure themselves. The
+    /// deadlines are those of the call. After a 401 it tries another credential.
+    ///
+    /// # Errors
+    /// Those of [`Client::open`].
+    pub fn open_once(&self, call: &Call) -> Result<Response, Error> {
+        self.run(call, Mode::Once, Ok)
+    }
+
     /// The loop of attempts. `finish` makes of a good answer what the caller wants.
     fn run<T>(
         &self,
@@ -254,7 +263,7 @@ impl Client {
         };
         let mut started = None;
         loop {
-            if let (Some(bucket), Mode::Retry) = (bucket, mode) {
+            if let (Some(bucket), Mode::Retry | Mode::Once) = (bucket, mode) {
                 let waited = bucket.take(stop).map_err(|_| stopped())?;
                 if waited >= LONG_WAIT {
                     log::debug!(call = call.describe().as_str(), waited_ms = waited.as_millis() as u64; "held back by the client's own limit");
@@ -273,7 +282,7 @@ impl Client {
             })?;
             let left = match mode {
                 Mode::Retry => Some(call.budget.saturating_sub(history.elapsed)),
-                Mode::Watch => None,
+                Mode::Once | Mode::Watch => None,
             };
             let failed = match self.attempt(call, &credential, left).and_then(&finish) {
                 Ok(done) => return Ok(done),
@@ -287,7 +296,7 @@ impl Client {
             history.elapsed = clock.now().saturating_duration_since(started);
             let next = match mode {
                 Mode::Retry => decide(call.method, failed.outcome, &history, random),
-                Mode::Watch => Next::Return,
+                Mode::Once | Mode::Watch => Next::Return,
             };
             let delay = match next {
                 Next::Return => return Err(failed.error.after_attempts(history.attempts)),
@@ -407,6 +416,7 @@ impl Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Retry,
+    Once,
     Watch,
 }
 
@@ -843,5 +853,16 @@ mod tests {
             Err(Error::Invalid { .. })
         ));
         assert!(transport.requests().is_empty());
+    }
+
+    #[test]
+    fn who_retries_himself_gets_the_first_failure() {
+        for open in [Client::open_once, Client::open_watch] {
+            for answer in [later(429), later(503), broken()] {
+                let (client, transport) = client(vec![answer, json_answer(200, NODE)]);
+                open(&client, &Call::get("/api/v1/nodes")).unwrap_err();
+                assert_eq!(transport.requests().len(), 1);
+            }
+        }
     }
 }
