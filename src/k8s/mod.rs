@@ -1,6 +1,8 @@
 //! The API server as its client sees it. Knows nothing about clouds.
 
+mod answer;
 pub mod auth;
+mod call;
 pub mod client;
 pub mod error;
 pub mod patch;
@@ -10,5 +12,6 @@ mod status;
 pub mod types;
 pub mod watch;
 
-pub use client::{Call, Client, ClientOptions, PatchType};
+pub use call::{Call, PatchType};
+pub use client::{Client, ClientOptions};
 pub use error::Error;
