@@ -4,7 +4,10 @@ mod answer;
 pub mod auth;
 mod call;
 pub mod client;
+pub mod connect;
 pub mod error;
+pub mod exec;
+pub mod kubeconfig;
 pub mod patch;
 pub mod path;
 pub mod retry;
@@ -14,4 +17,5 @@ pub mod watch;
 
 pub use call::{Call, PatchType};
 pub use client::{Client, ClientOptions};
+pub use connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 pub use error::Error;
