@@ -173,10 +173,19 @@ fn what_hangs_or_never_ends_is_killed() {
             .unwrap_err()
             .contains("printed more than")
     );
-    // its child keeps the output open
-    let mut fixture = Fixture::new(r#"sleep 3 & echo '{"kind":"x"}'"#);
-    fixture.plugin.time_limit = Duration::from_secs(600);
-    assert!(fixture.token().unwrap_err().contains("instead of ExecCredential"));
+}
+
+#[test]
+fn a_child_of_its_own_that_keeps_the_output_open_is_not_waited_for() {
+    let mut fixture = Fixture::new(r#"sleep 60 & echo $! > child; echo '{"kind":"x"}'"#);
+    fixture.plugin.time_limit = Duration::from_secs(20);
+    let error = fixture.token().unwrap_err();
+    let child = fs::read_to_string(fixture.folder.path().join("child")).unwrap();
+    std::process::Command::new("kill")
+        .arg(child.trim())
+        .status()
+        .unwrap();
+    assert!(error.contains("instead of ExecCredential"), "{error}");
 }
 
 #[test]
