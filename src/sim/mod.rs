@@ -10,4 +10,5 @@
 pub mod cloud;
 pub mod faults;
 pub mod server;
+pub mod traffic;
 pub mod watched;

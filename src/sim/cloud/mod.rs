@@ -320,6 +320,11 @@ impl Cloud {
         self.0.wait_until(timeout, look)
     }
 
+    /// Wakes all who wait, for one of them that has another reason to stop waiting.
+    pub(super) fn wake(&self) {
+        self.0.update(|_| ());
+    }
+
     /// The listeners of an SLB, by port; empty when there is no such SLB.
     pub fn listeners(&self, slb: &str) -> Vec<Listener> {
         self.0.read(|state| state.listeners(slb))
