@@ -82,6 +82,19 @@ impl Account {
     }
 }
 
+impl Account {
+    /// A cloud config for this tenant of the cloud at `url`, secret included, as the 2020 controller read it.
+    ///
+    /// Source: its documentation of `/etc/kubernetes/cloud-config`.
+    pub fn cloud_config(&self, url: &str) -> String {
+        let (client, secret, subject) = (&self.client_id, self.client_secret.expose(), &self.subject);
+        format!(
+            "slbUrl-pre={url}{SLB_PATH}\nkeycloakUrl={url}{KEYCLOAK_PATH}\ntoken-client-id={client}\n\
+             client-secret={secret}\nrequested-subject={subject}\n"
+        )
+    }
+}
+
 impl Default for Options {
     /// One tenant called `demo`.
     fn default() -> Self {
