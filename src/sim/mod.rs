@@ -7,6 +7,7 @@
 //! Knows nothing of the daemon's own API clients and shares no type with them: it writes its JSON by itself, from the same
 //! sources, or both would make the same mistake.
 
+pub mod api_server;
 pub mod faults;
 pub mod server;
 pub mod watched;
