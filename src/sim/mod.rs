@@ -1,1 +1,13 @@
-//! To be written.
+//! The simulators: INSPUR Cloud, to try the daemon without an account, and to test it with every fault at every call.
+//!
+//! A simulator is a pure core ([`server::Core`]: state, request, now → answer) with two ways in: real sockets on loopback
+//! ([`server::Server`]), or a [`crate::http::Transport`] in-process ([`server::InProcess`]) for step-by-step runs in one
+//! thread. Both ways obey the same script of faults ([`faults`]) and keep the same log of requests.
+//!
+//! Knows nothing of the daemon's own API clients and shares no type with them: it writes its JSON by itself, from the same
+//! sources, or both would make the same mistake.
+
+pub mod cloud;
+pub mod faults;
+pub mod server;
+pub mod watched;

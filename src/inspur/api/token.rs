@@ -1,0 +1,475 @@
+//! Three ways to an access token; one that expires is fetched once, however many threads ask for it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::exchange::{Ask, Exchanges, Repeat};
+use super::{Error, wire};
+use crate::http::{Method, Request, percent_encode};
+use crate::runtime::chain;
+use crate::runtime::secret::Secret;
+
+/// A token is renewed this long before it expires, or after nine tenths of its life where that is later.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a token is kept whose service does not say. `Assumed:`
+const UNTOLD_LIFE: Duration = Duration::from_secs(60);
+
+/// How long the content of a token file is kept before the file is read again.
+const FILE_LIFE: Duration = Duration::from_secs(60);
+
+/// Who we are to the cloud.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Keycloak's token exchange. Source: inspur-api.md 1.1.
+    Keycloak {
+        /// Where to ask.
+        url: String,
+        /// `token-client-id`.
+        client_id: String,
+        /// `client-secret`.
+        client_secret: SecretSource,
+        /// Whose token is wanted.
+        requested_subject: String,
+    },
+    /// A ready token, with or without `Bearer ` before it. Source: inspur-api.md 1.2.
+    Static(SecretSource),
+    /// IAM's login. Source: inspur-api.md 1.3.
+    Iam {
+        /// Where to ask.
+        url: String,
+        /// `main.sub`.
+        username: String,
+        /// Its password.
+        password: SecretSource,
+    },
+}
+
+/// Where a secret stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In the config.
+    Value(Secret),
+    /// In a file of its own, which may change; a line break at its end is not part of it.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    fn read(&self) -> Result<Secret, String> {
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
+            Self::File(path) => std::fs::read_to_string(path)
+                .map(|text| Secret::new(text.trim_end_matches(['\r', '\n'])))
+                .map_err(|e| format!("cannot read {}: {e}", path.display())),
+        }
+    }
+}
+
+/// Hands out tokens. Threads share one.
+pub struct Tokens {
+    credentials: Credentials,
+    exchanges: Exchanges,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    kept: Option<(Token, Instant)>,
+    /// Somebody is fetching.
+    fetching: bool,
+    fetches: u64,
+    /// How many wait for it.
+    waiting: usize,
+    /// How the last fetch ended, for those who waited for it.
+    last: Option<Result<Token, Failure>>,
+}
+
+/// A token, and which fetch brought it.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    text: Arc<Secret>,
+    fetch: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Failure {
+    Stopped,
+    Other(String, Option<Duration>),
+}
+
+impl Token {
+    /// The value of `Authorization`.
+    pub(super) fn header(&self) -> String {
+        let text = self.text.expose();
+        if text.starts_with("Bearer ") {
+            text.into()
+        } else {
+            format!("Bearer {text}")
+        }
+    }
+}
+
+impl Tokens {
+    /// Fetches over `exchanges`, which belong to the token service alone.
+    pub fn new(credentials: Credentials, exchanges: Exchanges) -> Self {
+        Self {
+            credentials,
+            exchanges,
+            state: Mutex::default(),
+            ended: Condvar::new(),
+        }
+    }
+
+    /// A token that is good for now. Waits for a fetch that is under way rather than beginning another, and shares its
+    /// failure too.
+    pub(super) fn current(&self) -> Result<Token, Error> {
+        let mut state = self.lock();
+        match &state.kept {
+            Some((token, until)) if self.exchanges.clock().now() < *until => return Ok(token.clone()),
+            _ => {}
+        }
+        if state.fetching {
+            let awaited = state.fetches;
+            state.waiting += 1;
+            while state.fetching && state.fetches == awaited {
+                state = self.ended.wait(state).expect(UNPOISONED);
+            }
+            state.waiting -= 1;
+            let last = state.last.clone().expect("a fetch that ended left its result");
+            return last.map_err(Failure::into_error);
+        }
+        state.fetching = true;
+        state.fetches += 1;
+        let fetch = state.fetches;
+        drop(state);
+        let mut flight = Flight {
+            tokens: self,
+            result: Err(Failure::Other("fetching it panicked".into(), None)),
+            until: None,
+        };
+        let begun = self.exchanges.clock().now();
+        flight.result = match self.fetch() {
+            Ok((secret, life)) => {
+                flight.until = Some(begun + life);
+                Ok(Token {
+                    text: Arc::new(secret),
+                    fetch,
+                })
+            }
+            Err(failure) => Err(failure),
+        };
+        flight.result.clone().map_err(Failure::into_error)
+    }
+
+    /// Forgets `refused`, which the cloud did not accept. False when asking again would bring the same one.
+    pub(super) fn discard(&self, refused: &Token) -> bool {
+        let mut state = self.lock();
+        if state
+            .kept
+            .as_ref()
+            .is_some_and(|(kept, _)| kept.fetch == refused.fetch)
+        {
+            state.kept = None;
+        }
+        !matches!(self.credentials, Credentials::Static(SecretSource::Value(_)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(UNPOISONED)
+    }
+
+    /// A new token and how long to keep it.
+    fn fetch(&self) -> Result<(Secret, Duration), Failure> {
+        let unreadable = |reason| Failure::Other(reason, None);
+        match &self.credentials {
+            Credentials::Static(source) => {
+                let life = match source {
+                    SecretSource::Value(_) => FOREVER,
+                    SecretSource::File(_) => FILE_LIFE,
+                };
+                Ok((source.read().map_err(unreadable)?, life))
+            }
+            Credentials::Keycloak {
+                url,
+                client_id,
+                client_secret,
+                requested_subject,
+            } => {
+                let secret = client_secret.read().map_err(unreadable)?;
+                let form = exchange_form(client_id, &secret, requested_subject);
+                self.ask(url, "application/x-www-form-urlencoded", form.into_bytes())
+            }
+            Credentials::Iam {
+                url,
+                username,
+                password,
+            } => {
+                let password = password.read().map_err(unreadable)?;
+                self.ask(url, "application/json", wire::login(username, &password))
+            }
+        }
+    }
+
+    /// Asks the token service. Safe to repeat: a token that nobody uses expires.
+    fn ask(&self, url: &str, content_type: &str, body: Vec<u8>) -> Result<(Secret, Duration), Failure> {
+        let ask = Ask {
+            call: "the token request",
+            repeat: Repeat::Safe,
+            words: wire::token_words,
+        };
+        let request = || {
+            Request::new(Method::Post, url)
+                .header("Accept", "application/json")
+                .body(content_type, body.clone())
+        };
+        let answer = self.exchanges.send(ask, request).map_err(Failure::from_error)?;
+        let (token, life) = wire::token(&answer.body).map_err(|reason| {
+            let reason = format!("the answer to the token request cannot be understood: {reason}");
+            Failure::Other(reason, None)
+        })?;
+        let life = life.unwrap_or(UNTOLD_LIFE);
+        Ok((token, life - MARGIN.min(life / 10)))
+    }
+}
+
+const UNPOISONED: &str = "no holder of the token state panics";
+
+/// Long enough for a value that never changes.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Both names of the token type are sent: INSPUR's, and the one of RFC 8693. Source: inspur-api.md 1.1.
+fn exchange_form(client_id: &str, client_secret: &Secret, requested_subject: &str) -> String {
+    const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
+    [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("client_id", client_id),
+        ("client_secret", client_secret.expose()),
+        ("request_token_type", REFRESH_TOKEN),
+        ("requested_token_type", REFRESH_TOKEN),
+        ("requested_subject", requested_subject),
+        ("audience", "console"),
+    ]
+    .map(|(name, value)| format!("{name}={}", percent_encode(value)))
+    .join("&")
+}
+
+/// A fetch under way. Its end, a panic too, is told to those who wait.
+struct Flight<'a> {
+    tokens: &'a Tokens,
+    result: Result<Token, Failure>,
+    until: Option<Instant>,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.tokens.lock();
+        state.fetching = false;
+        if let (Ok(token), Some(until)) = (&self.result, self.until) {
+            state.kept = Some((token.clone(), until));
+        }
+        state.last = Some(self.result.clone());
+        self.tokens.ended.notify_all();
+    }
+}
+
+impl Failure {
+    fn from_error(error: Error) -> Self {
+        match error {
+            Error::Stopped { .. } => Self::Stopped,
+            Error::Unauthorized { words, .. }
+            | Error::Forbidden { words, .. }
+            | Error::Rejected { words, .. } => Self::Other(
+                format!("the token service refuses our credentials: {words}"),
+                None,
+            ),
+            error => Self::Other(chain(&error), error.retry_after()),
+        }
+    }
+
+    fn into_error(self) -> Error {
+        match self {
+            Self::Stopped => Error::Stopped {
+                call: "fetching a token".into(),
+            },
+            Self::Other(reason, retry_after) => Error::Credentials { reason, retry_after },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::http::Transport;
+    use crate::inspur::testing::{Reply, Script, eager};
+    use crate::runtime::clock::ManualClock;
+    use crate::runtime::stop::StopToken;
+
+    fn keycloak() -> Credentials {
+        Credentials::Keycloak {
+            url: "https://iam.example/token".into(),
+            client_id: "cl&ent".into(),
+            client_secret: SecretSource::Value(Secret::new("s3c=ret ö")),
+            requested_subject: "sub".into(),
+        }
+    }
+
+    fn tokens(credentials: Credentials, script: &Arc<Script>) -> (Tokens, ManualClock) {
+        let clock = ManualClock::new(UNIX_EPOCH);
+        let transport = Arc::clone(script) as Arc<dyn Transport>;
+        let exchanges = Exchanges::new(transport, Arc::new(clock.clone()), StopToken::never(), eager());
+        (Tokens::new(credentials, exchanges), clock)
+    }
+
+    fn issued(token: &str, seconds: u64) -> Reply {
+        Reply::json(
+            200,
+            &format!(r#"{{"access_token":"{token}","expires_in":{seconds}}}"#),
+        )
+    }
+
+    #[test]
+    fn keycloak_is_asked_with_every_field_encoded() {
+        let script = Script::new([issued("t1", 300)]);
+        let (tokens, _) = tokens(keycloak(), &script);
+        assert_eq!(tokens.current().unwrap().header(), "Bearer t1");
+        let request = &script.requests()[0];
+        assert_eq!(
+            (request.method, &*request.url),
+            (Method::Post, "https://iam.example/token")
+        );
+        assert_eq!(
+            request.header("content-type"),
+            Some("application/x-www-form-urlencoded")
+        );
+        assert_eq!(
+            request.text(),
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&client_id=cl%26ent\
+             &client_secret=s3c%3Dret%20%C3%B6\
+             &request_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Arefresh_token\
+             &requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Arefresh_token\
+             &requested_subject=sub&audience=console"
+        );
+    }
+
+    #[test]
+    fn iam_is_asked_with_a_login() {
+        let script = Script::new([issued("t1", 5400)]);
+        let credentials = Credentials::Iam {
+            url: "https://iam.example/auth/v1/token".into(),
+            username: "main.sub".into(),
+            password: SecretSource::Value(Secret::new("p\"w")),
+        };
+        let (tokens, _) = tokens(credentials, &script);
+        assert_eq!(tokens.current().unwrap().header(), "Bearer t1");
+        let request = &script.requests()[0];
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        assert_eq!(request.text(), r#"{"username":"main.sub","password":"p\"w"}"#);
+    }
+
+    #[test]
+    fn a_ready_token_is_used_as_it_is() {
+        for (case, value) in [("plain", "t0"), ("with its scheme", "Bearer t0")] {
+            let source = SecretSource::Value(Secret::new(value));
+            let (tokens, clock) = tokens(Credentials::Static(source), &Script::new([]));
+            let token = tokens.current().unwrap();
+            assert_eq!(token.header(), "Bearer t0", "{case}");
+            assert!(!tokens.discard(&token), "{case}: there is no other");
+            clock.advance(Duration::from_secs(86_400));
+            assert_eq!(tokens.current().unwrap().header(), "Bearer t0", "{case}");
+        }
+    }
+
+    #[test]
+    fn a_token_file_is_read_again_after_a_while_and_after_a_refusal() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("t1\n");
+        let source = SecretSource::File(path.to_path_buf());
+        let (tokens, clock) = tokens(Credentials::Static(source), &Script::new([]));
+        let header = || tokens.current().unwrap().header();
+        assert_eq!(header(), "Bearer t1");
+        write("t2\r\n");
+        assert_eq!(header(), "Bearer t1");
+        clock.advance(FILE_LIFE);
+        assert_eq!(header(), "Bearer t2");
+        write("t3");
+        assert!(tokens.discard(&tokens.current().unwrap()));
+        assert_eq!(header(), "Bearer t3");
+    }
+
+    #[test]
+    fn a_token_is_kept_until_shortly_before_it_expires() {
+        for (case, life, kept) in [
+            ("five minutes", 300, 270),
+            ("a minute", 60, 54),
+            ("a moment", 1, 1),
+        ] {
+            let script = Script::new([issued("t1", life), issued("t2", life)]);
+            let (tokens, clock) = tokens(keycloak(), &script);
+            let header = || tokens.current().unwrap().header();
+            assert_eq!(header(), "Bearer t1", "{case}");
+            clock.advance(Duration::from_secs(kept - 1));
+            assert_eq!(header(), "Bearer t1", "{case}");
+            clock.advance(Duration::from_secs(1));
+            assert_eq!(header(), "Bearer t2", "{case}");
+        }
+    }
+
+    #[test]
+    fn only_the_token_that_was_refused_is_forgotten() {
+        let script = Script::new([issued("t1", 300), issued("t2", 300)]);
+        let (tokens, _) = tokens(keycloak(), &script);
+        let first = tokens.current().unwrap();
+        assert!(tokens.discard(&first));
+        assert_eq!(tokens.current().unwrap().header(), "Bearer t2");
+        assert!(tokens.discard(&first), "late news of the first one");
+        assert_eq!(tokens.current().unwrap().header(), "Bearer t2");
+    }
+
+    #[test]
+    fn many_threads_share_one_fetch_and_its_failure() {
+        for (case, reply, want) in [
+            ("success", issued("t1", 300), Ok("Bearer t1".to_string())),
+            (
+                "failure",
+                Reply::json(400, r#"{"error":"invalid_client","error_description":"s3cret"}"#),
+                Err("no access token: the token service refuses our credentials: invalid_client".to_string()),
+            ),
+        ] {
+            let gate = Arc::new(Barrier::new(2));
+            let script = Script::new([Reply::Held(Arc::clone(&gate), Box::new(reply))]);
+            let (tokens, _) = tokens(keycloak(), &script);
+            let ask = || tokens.current().map(|t| t.header()).map_err(|e| e.to_string());
+            std::thread::scope(|scope| {
+                let first = scope.spawn(ask);
+                // once the first one is at the token service, the others can only wait for it
+                gate.wait();
+                let others: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+                while tokens.lock().waiting < 8 {
+                    std::thread::yield_now();
+                }
+                gate.wait();
+                for thread in others.into_iter().chain([first]) {
+                    assert_eq!(thread.join().unwrap(), want, "{case}");
+                }
+            });
+            assert_eq!(script.requests().len(), 1, "{case}");
+        }
+    }
+
+    #[test]
+    fn no_secret_shows_in_debug_or_in_an_error() {
+        assert!(!format!("{:?}", keycloak()).contains("s3c"));
+        let script = Script::always(|| Reply::json(200, r#"{"token":"s3cret"}"#));
+        let (tokens, _) = tokens(keycloak(), &script);
+        assert_eq!(
+            tokens.current().unwrap_err().to_string(),
+            "no access token: the answer to the token request cannot be understood: no access_token in it"
+        );
+    }
+}

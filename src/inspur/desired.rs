@@ -1,0 +1,664 @@
+//! A Service and Nodes, as the listeners and members they ask for. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::annotations::{CheckPort, CheckType, INSTANCE_ID, Switch, Wishes};
+use super::model::{
+    Backend, Frontend, HealthCheck, ListenerSpec, LoadBalancer, Probe, ProbeKind, Protocol, Settings,
+};
+use super::name::Owner;
+use super::reasons;
+use crate::cloud::{Note, Retry, Waiting};
+use crate::k8s::types::{self, Node, Service, ServicePort};
+
+/// Built-in defaults of a check. Source: the issue; the old controller's 30/1/1 flapped.
+const PERIOD_SECONDS: u16 = 10;
+const TIMEOUT_SECONDS: u16 = 5;
+const TRIES: u16 = 3;
+
+/// Where kube-proxy answers for a `Local` Service. Source: kubernetes `service/helpers: GetServiceHealthCheckPathPort`.
+const LOCAL_PATH: &str = "/healthz";
+
+/// All that decides.
+pub struct Question<'a> {
+    /// The Service as a maker of listeners.
+    pub owner: &'a Owner,
+    /// What is to be served.
+    pub service: &'a Service,
+    /// By whom; the ineligible are left out already.
+    pub nodes: &'a [Arc<Node>],
+    /// What its annotations say.
+    pub asked: &'a Wishes,
+    /// What the cloud config says.
+    pub defaults: &'a Wishes,
+    /// Frontends that an older Service has, by its key.
+    pub denied: &'a BTreeMap<Frontend, Arc<str>>,
+    /// On which SLB.
+    pub slb: &'a LoadBalancer,
+}
+
+/// What there should be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Desired {
+    /// The listeners.
+    pub listeners: BTreeMap<Frontend, Wanted>,
+    /// Ports that cannot be served.
+    pub waiting: Vec<Waiting>,
+    /// Nodes that cannot serve.
+    pub notes: Vec<Note>,
+}
+
+/// A listener and its members, in the order of their server ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// How it is.
+    pub spec: ListenerSpec,
+    /// Who is behind it.
+    pub members: Vec<Backend>,
+}
+
+/// What there should be.
+pub fn desired(question: &Question<'_>) -> Desired {
+    let (servers, unreachable) = servers(question);
+    let mut desired = Desired {
+        notes: unreachable_note(&unreachable).into_iter().collect(),
+        ..Desired::default()
+    };
+    for port in &question.service.ports {
+        match wanted(question, port, &servers) {
+            Ok(wanted) => {
+                desired.listeners.entry(wanted.spec.frontend).or_insert(wanted);
+            }
+            Err(waiting) => desired.waiting.push(waiting),
+        }
+    }
+    desired
+}
+
+/// Where clients of `port` connect, if an SLB can listen there.
+pub fn frontend(port: &ServicePort) -> Option<Frontend> {
+    let protocol = match port.protocol {
+        types::Protocol::Tcp => Protocol::Tcp,
+        types::Protocol::Udp => Protocol::Udp,
+        types::Protocol::Other(_) => return None,
+    };
+    Frontend::new(protocol, port.port)
+}
+
+fn wanted(question: &Question<'_>, port: &ServicePort, servers: &[Server]) -> Result<Wanted, Waiting> {
+    let named = format!("{} port {}", port.protocol.as_str(), port.port);
+    let frontend = frontend(port).ok_or_else(|| {
+        let message = format!("{named} cannot be served: an SLB forwards TCP and UDP, on ports from 1 on");
+        waiting(reasons::PROTOCOL_UNSUPPORTED, message, Retry::OnChange)
+    })?;
+    if let Some(holder) = question.denied.get(&frontend) {
+        let slb = &question.slb.id;
+        let message = format!(
+            "{named} of SLB {slb} belongs to Service {holder}, which is older; choose another port or another SLB"
+        );
+        return Err(waiting(reasons::PORT_TAKEN, message, Retry::Backoff));
+    }
+    let node_port = NonZeroU16::new(port.node_port).ok_or_else(|| {
+        let message = format!(
+            "{named} has no nodePort for an SLB to forward to; do not set allocateLoadBalancerNodePorts to false"
+        );
+        waiting(reasons::NODE_PORT_MISSING, message, Retry::OnChange)
+    })?;
+    Ok(Wanted {
+        spec: ListenerSpec {
+            name: question.owner.listener_name(frontend),
+            frontend,
+            settings: Settings {
+                rule: question.asked.rule.or(question.defaults.rule).unwrap_or_default(),
+                health: health_check(question, frontend.protocol),
+            },
+        },
+        members: servers.iter().map(|server| server.on(node_port)).collect(),
+    })
+}
+
+fn waiting(reason: &'static str, message: String, retry: Retry) -> Waiting {
+    Waiting {
+        note: Note { reason, message },
+        retry,
+    }
+}
+
+/// How members are checked. An annotation wins over what `externalTrafficPolicy: Local` needs, that over the cloud config,
+/// and that over what is built in.
+fn health_check(question: &Question<'_>, protocol: Protocol) -> HealthCheck {
+    let (asked, defaults) = (question.asked, question.defaults);
+    let answerable_for_udp =
+        asked.check_type.is_some() && matches!(asked.check_port, Some(CheckPort::Fixed(_)));
+    match asked.check.or(defaults.check).unwrap_or(Switch::On) {
+        Switch::Off => return HealthCheck::Off,
+        // nothing answers a TCP probe on the port of a UDP service
+        Switch::On if protocol == Protocol::Udp && !answerable_for_udp => return HealthCheck::Off,
+        Switch::On => {}
+    }
+    // a type or a port of the owner's own is a check of another kind: kube-proxy's port and path do not belong to it
+    let own = asked.check_type.is_some() || asked.check_port.is_some();
+    let local = NonZeroU16::new(question.service.health_check_node_port)
+        .filter(|_| question.service.local_traffic_only && !own);
+    let check_type = local
+        .map(|_| CheckType::Http)
+        .or(asked.check_type)
+        .or(defaults.check_type);
+    let port = local
+        .map(CheckPort::Fixed)
+        .or(asked.check_port)
+        .or(defaults.check_port);
+    let path = asked.check_path.as_deref();
+    let path = path
+        .or(local.map(|_| LOCAL_PATH))
+        .or(defaults.check_path.as_deref());
+    let domain = asked.check_domain.as_deref().or(defaults.check_domain.as_deref());
+    let number = |asked: Option<u16>, default: Option<u16>, built_in| asked.or(default).unwrap_or(built_in);
+    HealthCheck::On(Probe {
+        kind: match check_type.unwrap_or(CheckType::Tcp) {
+            CheckType::Tcp => ProbeKind::Tcp,
+            CheckType::Http => ProbeKind::Http {
+                domain: domain.unwrap_or_default().into(),
+                path: path.unwrap_or("/").into(),
+            },
+        },
+        port: match port.unwrap_or(CheckPort::Member) {
+            CheckPort::Member => None,
+            CheckPort::Fixed(port) => Some(port),
+        },
+        period_seconds: number(
+            asked.check_period_seconds,
+            defaults.check_period_seconds,
+            PERIOD_SECONDS,
+        ),
+        timeout_seconds: number(
+            asked.check_timeout_seconds,
+            defaults.check_timeout_seconds,
+            TIMEOUT_SECONDS,
+        ),
+        tries: number(asked.check_tries, defaults.check_tries, TRIES),
+    })
+}
+
+/// A Node that can serve.
+struct Server {
+    id: Box<str>,
+    name: Box<str>,
+    address: IpAddr,
+}
+
+impl Server {
+    fn on(&self, port: NonZeroU16) -> Backend {
+        Backend {
+            server_id: self.id.clone(),
+            server_name: self.name.clone(),
+            address: self.address,
+            port,
+        }
+    }
+}
+
+/// The Nodes that can serve, in the order of their ids, each id once, and the names of those that cannot.
+fn servers<'a>(question: &Question<'a>) -> (Vec<Server>, Vec<&'a str>) {
+    let (mut servers, mut unreachable, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for node in question.nodes {
+        let Some(address) = address(node, question.slb.business_ip) else {
+            unreachable.push(&*node.meta.name);
+            continue;
+        };
+        let id = instance_id(node);
+        if seen.insert(id) {
+            servers.push(Server {
+                id: id.into(),
+                name: node.meta.name.clone(),
+                address,
+            });
+        }
+    }
+    servers.sort_by(|a, b| a.id.cmp(&b.id));
+    (servers, unreachable)
+}
+
+/// The Node's first internal address of the SLB's family; where that is not known, IPv4 before IPv6.
+fn address(node: &Node, slb: Option<IpAddr>) -> Option<IpAddr> {
+    let first = |v4: bool| node.internal_ips().find(|ip| ip.is_ipv4() == v4);
+    match slb {
+        Some(slb) => first(slb.is_ipv4()),
+        None => first(true).or_else(|| first(false)),
+    }
+}
+
+/// What the cloud calls a Node's instance: from the provider ID, else the annotation, else the Node's name.
+///
+/// Provider IDs under `incloud` and, as recorded elsewhere, `inspur` count; where one has several segments, the last.
+pub fn instance_id(node: &Node) -> &str {
+    let from_provider = node.provider_id.split_once("://").and_then(|(scheme, rest)| {
+        let ours = matches!(scheme, "incloud" | "inspur");
+        rest.rsplit('/').next().filter(|id| ours && !id.is_empty())
+    });
+    let annotated = || node.meta.annotations.get(INSTANCE_ID).filter(|id| !id.is_empty());
+    from_provider.or_else(annotated).unwrap_or(&node.meta.name)
+}
+
+fn unreachable_note(names: &[&str]) -> Option<Note> {
+    const SHOWN: usize = 5;
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    let more = match names.len() {
+        0 => return None,
+        n if n <= SHOWN => String::new(),
+        n => format!(" and {} more", n - SHOWN),
+    };
+    names.truncate(SHOWN);
+    let names = names.join(", ");
+    Some(Note {
+        reason: reasons::NODE_ADDRESS_MISSING,
+        message: format!(
+            "no traffic goes to Nodes without an InternalIP that the SLB can reach: {names}{more}"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspur::model::{ForwardRule, Scheme};
+    use crate::inspur::name::ClusterId;
+    use crate::inspur::testing::{node, service};
+
+    struct World {
+        service: Service,
+        nodes: Vec<Arc<Node>>,
+        asked: Wishes,
+        defaults: Wishes,
+        denied: BTreeMap<Frontend, Arc<str>>,
+        slb: LoadBalancer,
+    }
+
+    impl World {
+        fn new(service: Service) -> Self {
+            Self {
+                service,
+                nodes: vec![node("n1", "10.0.0.1")],
+                asked: Wishes::default(),
+                defaults: Wishes::default(),
+                denied: BTreeMap::new(),
+                slb: LoadBalancer {
+                    id: "slb-1".into(),
+                    scheme: Scheme::InternetFacing,
+                    business_ip: None,
+                    eip: None,
+                },
+            }
+        }
+
+        fn desired(&self) -> Desired {
+            desired(&Question {
+                owner: &Owner::new(&ClusterId::parse("c1").unwrap(), &self.service),
+                service: &self.service,
+                nodes: &self.nodes,
+                asked: &self.asked,
+                defaults: &self.defaults,
+                denied: &self.denied,
+                slb: &self.slb,
+            })
+        }
+
+        fn health(&self) -> HealthCheck {
+            let (_, wanted) = self.desired().listeners.pop_first().unwrap();
+            wanted.spec.settings.health
+        }
+    }
+
+    fn set(wishes: &mut Wishes, pairs: &[(&str, &str)]) {
+        for (key, value) in pairs {
+            assert_eq!(
+                super::super::annotations::set_default(wishes, key, value),
+                Ok(true)
+            );
+        }
+    }
+
+    fn probe(kind: ProbeKind, port: u16, period: u16, timeout: u16, tries: u16) -> HealthCheck {
+        HealthCheck::On(Probe {
+            kind,
+            port: NonZeroU16::new(port),
+            period_seconds: period,
+            timeout_seconds: timeout,
+            tries,
+        })
+    }
+
+    fn http(domain: &str, path: &str) -> ProbeKind {
+        ProbeKind::Http {
+            domain: domain.into(),
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn a_listener_stands_on_the_port_and_its_members_on_the_node_port() {
+        let mut world = World::new(service("web").tcp(80, 30080).udp(80, 30081).build());
+        world.nodes = vec![node("n2", "10.0.0.2"), node("n1", "10.0.0.1")];
+        let desired = world.desired();
+        let seen: Vec<_> = desired
+            .listeners
+            .iter()
+            .map(|(frontend, wanted)| {
+                let members: Vec<_> = wanted
+                    .members
+                    .iter()
+                    .map(|m| format!("{} {} {}:{}", m.server_id, m.server_name, m.address, m.port))
+                    .collect();
+                (
+                    frontend.to_string(),
+                    wanted.spec.name.to_string(),
+                    members.join(", "),
+                )
+            })
+            .collect();
+        let want = |frontend: &str, name: &str, port: u16| {
+            let members = format!("i-n1 n1 10.0.0.1:{port}, i-n2 n2 10.0.0.2:{port}");
+            (frontend.to_string(), name.to_string(), members)
+        };
+        assert_eq!(
+            seen,
+            [
+                want("TCP port 80", "k8s_c1_shop_web_tcp80", 30080),
+                want("UDP port 80", "k8s_c1_shop_web_udp80", 30081)
+            ]
+        );
+        assert_eq!((desired.waiting, desired.notes), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_served_waits_and_the_others_do_not() {
+        let mut world = World::new(
+            service("web")
+                .tcp(80, 30080)
+                .tcp(81, 0)
+                .port(types::Protocol::Other("SCTP".into()), 82, 30082)
+                .tcp(83, 30083)
+                .build(),
+        );
+        let denied = Frontend::new(Protocol::Tcp, 83).unwrap();
+        world.denied.insert(denied, "shop/old".into());
+        let desired = world.desired();
+        let served: Vec<_> = desired.listeners.keys().map(ToString::to_string).collect();
+        assert_eq!(served, ["TCP port 80"]);
+        let waiting: Vec<_> = desired
+            .waiting
+            .iter()
+            .map(|w| (w.note.reason, w.retry, &*w.note.message))
+            .collect();
+        assert_eq!(
+            waiting,
+            [
+                (
+                    "NodePortMissing",
+                    Retry::OnChange,
+                    "TCP port 81 has no nodePort for an SLB to forward to; do not set allocateLoadBalancerNodePorts to false"
+                ),
+                (
+                    "ProtocolUnsupported",
+                    Retry::OnChange,
+                    "SCTP port 82 cannot be served: an SLB forwards TCP and UDP, on ports from 1 on"
+                ),
+                (
+                    "PortTaken",
+                    Retry::Backoff,
+                    "TCP port 83 of SLB slb-1 belongs to Service shop/old, which is older; choose another port or another SLB"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn checks_follow_annotations_then_the_policy_then_the_config() {
+        let plain = || service("web").tcp(80, 30080).build();
+        let local = || service("web").tcp(80, 30080).local(31000).build();
+        let udp = || service("web").udp(53, 30053).build();
+        type Pairs = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Service, Pairs, Pairs, HealthCheck); 16] = [
+            (
+                "nothing said",
+                plain(),
+                &[],
+                &[],
+                probe(ProbeKind::Tcp, 0, 10, 5, 3),
+            ),
+            (
+                "off by annotation",
+                plain(),
+                &[("is-healthcheck", "0")],
+                &[],
+                HealthCheck::Off,
+            ),
+            (
+                "off by config",
+                plain(),
+                &[],
+                &[("health-check", "off")],
+                HealthCheck::Off,
+            ),
+            (
+                "on by annotation, off by config",
+                plain(),
+                &[("is-healthcheck", "1")],
+                &[("health-check", "off")],
+                probe(ProbeKind::Tcp, 0, 10, 5, 3),
+            ),
+            (
+                "all by annotation",
+                plain(),
+                &[
+                    ("healthcheck-type", "http"),
+                    ("healthcheck-port", "8080"),
+                    ("healthcheck-period", "7"),
+                    ("healthcheck-timeout", "2"),
+                    ("healthcheck-max", "4"),
+                    ("healthcheck-domain", "d"),
+                    ("healthcheck-path", "/p"),
+                ],
+                &[("healthcheck-period", "99"), ("healthcheck-path", "/c")],
+                probe(http("d", "/p"), 8080, 7, 2, 4),
+            ),
+            (
+                "all by config",
+                plain(),
+                &[],
+                &[
+                    ("healthcheck-type", "http"),
+                    ("healthcheck-port", "8080"),
+                    ("healthcheck-period", "7"),
+                    ("healthcheck-timeout", "2"),
+                    ("healthcheck-max", "4"),
+                    ("healthcheck-domain", "d"),
+                    ("healthcheck-path", "/p"),
+                ],
+                probe(http("d", "/p"), 8080, 7, 2, 4),
+            ),
+            (
+                "http without a path",
+                plain(),
+                &[("healthcheck-type", "http")],
+                &[],
+                probe(http("", "/"), 0, 10, 5, 3),
+            ),
+            (
+                "Local",
+                local(),
+                &[],
+                &[],
+                probe(http("", "/healthz"), 31000, 10, 5, 3),
+            ),
+            (
+                "Local over the config, but for its times",
+                local(),
+                &[],
+                &[
+                    ("healthcheck-type", "tcp"),
+                    ("healthcheck-port", "1"),
+                    ("healthcheck-path", "/c"),
+                    ("healthcheck-max", "9"),
+                ],
+                probe(http("", "/healthz"), 31000, 10, 5, 9),
+            ),
+            (
+                "Local, off",
+                local(),
+                &[("is-healthcheck", "false")],
+                &[],
+                HealthCheck::Off,
+            ),
+            (
+                "Local, a path of its own",
+                local(),
+                &[("healthcheck-path", "/up")],
+                &[],
+                probe(http("", "/up"), 31000, 10, 5, 3),
+            ),
+            (
+                "Local, a type of its own",
+                local(),
+                &[("healthcheck-type", "tcp")],
+                &[],
+                probe(ProbeKind::Tcp, 0, 10, 5, 3),
+            ),
+            (
+                "Local, no port for it",
+                service("web").tcp(80, 30080).local(0).build(),
+                &[],
+                &[],
+                probe(ProbeKind::Tcp, 0, 10, 5, 3),
+            ),
+            (
+                "UDP",
+                udp(),
+                &[("is-healthcheck", "1"), ("healthcheck-type", "tcp")],
+                &[("healthcheck-port", "9")],
+                HealthCheck::Off,
+            ),
+            (
+                "UDP with a type and the member's port",
+                udp(),
+                &[("healthcheck-type", "tcp"), ("healthcheck-port", "0")],
+                &[],
+                HealthCheck::Off,
+            ),
+            (
+                "UDP with a type and a port that can answer",
+                udp(),
+                &[("healthcheck-type", "http"), ("healthcheck-port", "10256")],
+                &[],
+                probe(http("", "/"), 10256, 10, 5, 3),
+            ),
+        ];
+        for (case, service, asked, defaults, want) in cases {
+            let mut world = World::new(service);
+            set(&mut world.asked, asked);
+            set(&mut world.defaults, defaults);
+            assert_eq!(world.health(), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_rule_of_the_annotation_wins() {
+        for (case, asked, defaults, want) in [
+            ("neither", None, None, "RR"),
+            ("config", None, Some("WRR"), "WRR"),
+            ("both", Some("RR"), Some("WRR"), "RR"),
+        ] {
+            let mut world = World::new(service("web").tcp(80, 30080).build());
+            for (wishes, rule) in [(&mut world.asked, asked), (&mut world.defaults, defaults)] {
+                if let Some(rule) = rule {
+                    set(wishes, &[("forward-rule", rule)]);
+                }
+            }
+            let rule: ForwardRule = world
+                .desired()
+                .listeners
+                .pop_first()
+                .unwrap()
+                .1
+                .spec
+                .settings
+                .rule;
+            assert_eq!(rule.as_str(), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_known_by_its_provider_id_its_annotation_or_its_name() {
+        for (case, provider_id, annotation, want) in [
+            ("provider ID", "incloud://i-1", Some("i-2"), "i-1"),
+            ("an old form", "inspur:///cn-north-3a/i-1", None, "i-1"),
+            ("another cloud's", "kind://docker/kind/n1", Some("i-2"), "i-2"),
+            ("an empty one", "incloud://", Some("i-2"), "i-2"),
+            ("annotation", "", Some("i-2"), "i-2"),
+            ("an empty annotation", "", Some(""), "n1"),
+            ("neither", "", None, "n1"),
+        ] {
+            let mut found = Node {
+                provider_id: provider_id.into(),
+                ..Node::default()
+            };
+            found.meta.name = "n1".into();
+            found.meta.annotations = annotation.map(|id| (INSTANCE_ID, id)).into_iter().collect();
+            assert_eq!(instance_id(&found), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_member_has_an_address_of_the_slbs_family() {
+        for (case, slb, addresses, want) in [
+            ("both, SLB not known", "", "fd00::1 10.0.0.1", Some("10.0.0.1")),
+            ("IPv6 alone, SLB not known", "", "fd00::1", Some("fd00::1")),
+            (
+                "both, IPv4",
+                "10.9.9.9",
+                "fd00::1 10.0.0.1 10.0.0.2",
+                Some("10.0.0.1"),
+            ),
+            ("both, IPv6", "fd00::9", "10.0.0.1 fd00::1", Some("fd00::1")),
+            ("the wrong one alone", "fd00::9", "10.0.0.1", None),
+            ("none", "", "", None),
+        ] {
+            let mut world = World::new(service("web").tcp(80, 30080).build());
+            world.slb.business_ip = slb.parse().ok();
+            world.nodes = vec![node("n1", addresses)];
+            let desired = world.desired();
+            let members = &desired.listeners.first_key_value().unwrap().1.members;
+            let got: Vec<_> = members.iter().map(|m| m.address.to_string()).collect();
+            assert_eq!(got, want.into_iter().collect::<Vec<_>>(), "{case}");
+            assert_eq!(desired.notes.len(), usize::from(want.is_none()), "{case}");
+        }
+    }
+
+    #[test]
+    fn nodes_without_an_address_are_named_up_to_a_few() {
+        let mut world = World::new(service("web").tcp(80, 30080).build());
+        world.nodes = (1..=7).rev().map(|n| node(&format!("n{n}"), "")).collect();
+        let note = world.desired().notes.remove(0);
+        assert_eq!(note.reason, "NodeAddressMissing");
+        assert_eq!(
+            note.message,
+            "no traffic goes to Nodes without an InternalIP that the SLB can reach: n1, n2, n3, n4, n5 and 2 more"
+        );
+    }
+
+    #[test]
+    fn two_nodes_of_one_instance_are_one_member() {
+        let mut world = World::new(service("web").tcp(80, 30080).build());
+        let twin = Node {
+            provider_id: "incloud://i-n1".into(),
+            ..(*node("n2", "10.0.0.2")).clone()
+        };
+        world.nodes.push(Arc::new(twin));
+        let desired = world.desired();
+        assert_eq!(desired.listeners.first_key_value().unwrap().1.members.len(), 1);
+    }
+}
