@@ -134,7 +134,8 @@ impl Failure {
             Error::NoAnswer { .. } | Error::Stopped { .. } => Self::Unreachable,
             Error::Unauthorized { .. } | Error::Credentials { .. } => Self::Unauthorized,
             Error::Forbidden { .. } | Error::NotFound { .. } | Error::NotServed { .. } => Self::Denied,
-            Error::Conflict { .. } | Error::AlreadyExists { .. } | Error::Rejected { .. } => Self::Rejected,
+            Error::Conflict { .. } | Error::AlreadyExists { .. } => Self::Rejected,
+            Error::Rejected { .. } | Error::Invalid { .. } => Self::Rejected,
             Error::Unintelligible { .. } => Self::Unintelligible,
         }
     }
