@@ -12,6 +12,7 @@ mod store;
 use std::sync::Arc;
 
 pub use reflector::{Reflector, Step};
+pub use state::{Order, compare_versions};
 pub use store::{Store, Writer, store};
 
 /// One object appeared, changed or vanished. At least one of `old` and `new` is there.
