@@ -4,10 +4,12 @@
 //! told of each real change by a [`Handler`]. What cannot be read for sure is never taken for absent: a failed,
 //! truncated or odd list changes nothing, and neither does an object that does not decode.
 
+mod failure;
 mod list;
 mod reflector;
 mod state;
 mod store;
+mod version;
 
 use std::sync::Arc;
 
