@@ -1,3 +1,43 @@
 //! The daemon: arguments → configuration → [`cloud_provider_inspur::manager`] → exit code.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use cloud_provider_inspur::config::{self, Config, Failure, Start};
+use cloud_provider_inspur::{logging, runtime};
+
+fn main() -> ExitCode {
+    match config::load(std::env::args_os().skip(1)) {
+        Ok(Start::Print(text)) => {
+            // a reader that has seen enough is no fault of ours
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Ok(Start::Run { config, warnings }) => {
+            logging::init(config.flags.logging_format, config.flags.verbosity);
+            for warning in &warnings {
+                log::warn!(reason:% = warning; "suspicious configuration");
+            }
+            run(&config)
+        }
+        Err(failure) => {
+            report(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config) -> ExitCode {
+    log::info!(version = env!("CARGO_PKG_VERSION"), slb_api = config.cloud.slb_url.as_str(); "configured");
+    ExitCode::SUCCESS
+}
+
+/// All at once, for whoever reads the terminal or the Pod's log.
+fn report(failure: &Failure) {
+    for warning in &failure.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for error in &failure.errors {
+        eprintln!("error: {}", runtime::chain(error));
+    }
+}

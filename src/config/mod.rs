@@ -1,1 +1,224 @@
-//! To be written.
+//! What the operator wants: the command line and the cloud config, checked and typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use cloud_config::CloudConfig;
+use flags::{Flags, Parsed};
+
+pub mod cloud_config;
+pub mod controllers;
+#[cfg(test)]
+pub(crate) mod docs;
+pub mod flags;
+mod nearest;
+mod values;
+
+/// The program's name.
+pub const PROGRAM: &str = "inspur-cloud-controller-manager";
+
+/// Everything that the program does depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The command line.
+    pub flags: Flags,
+    /// The file that it names.
+    pub cloud: CloudConfig,
+}
+
+/// What to do, by the command line.
+#[derive(Debug)]
+pub enum Start {
+    /// Show this text (help, version), and nothing else.
+    Print(String),
+    /// Run.
+    Run {
+        /// With this.
+        config: Box<Config>,
+        /// For the log.
+        warnings: Vec<Warning>,
+    },
+}
+
+/// Everything that is wrong with the command line and the cloud config.
+#[derive(Debug)]
+pub struct Failure {
+    /// Never empty; flags first, then the file's faults by line.
+    pub errors: Vec<Error>,
+    /// What is suspicious, and perhaps the reason.
+    pub warnings: Vec<Warning>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// In the command line.
+    #[error(transparent)]
+    Flag(#[from] flags::Error),
+    /// In the cloud config.
+    #[error(transparent)]
+    CloudConfig(#[from] cloud_config::Error),
+}
+
+/// Reads the command line (without the program's name) and the cloud config that it names.
+///
+/// # Errors
+/// All that is wrong with both.
+pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> {
+    let (flags, path, mut warnings) = match flags::parse(args) {
+        Parsed::Help => return Ok(Start::Print(flags::help::text(PROGRAM))),
+        Parsed::Version => {
+            return Ok(Start::Print(format!(
+                "{PROGRAM} v{}\n",
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        Parsed::Run {
+            flags,
+            cloud_config,
+            warnings,
+        } => (flags, cloud_config, warnings),
+    };
+    let cloud = path.map(|path| {
+        let loaded = cloud_config::load(&path);
+        warnings.extend(loaded.warnings);
+        loaded.config
+    });
+    match (flags, cloud) {
+        (Ok(flags), Some(Ok(cloud))) => Ok(Start::Run {
+            config: Box::new(Config { flags: *flags, cloud }),
+            warnings,
+        }),
+        (flags, cloud) => {
+            let of_flags = flags.err().into_iter().flatten().map(Error::from);
+            let of_cloud = cloud.and_then(Result::err).into_iter().flatten().map(Error::from);
+            let errors = of_flags.chain(of_cloud).collect();
+            Err(Failure { errors, warnings })
+        }
+    }
+}
+
+/// A sentence of the reference, in both languages of the docs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sentence {
+    /// In English.
+    pub en: &'static str,
+    /// In Chinese.
+    pub zh: &'static str,
+}
+
+impl Sentence {
+    /// The same thing said twice.
+    pub const fn new(en: &'static str, zh: &'static str) -> Self {
+        Self { en, zh }
+    }
+}
+
+/// Something that is accepted, but probably not what was meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// A key that the cloud config does not have.
+    #[error("{}:{line}: unknown key{}{}", .path.display(), with(" ", .key.as_deref()), suggestion("", *.nearest))]
+    UnknownKey {
+        /// The cloud config.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// As written; `None` when it may be a piece of a secret.
+        key: Option<String>,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// A flag of upstream's that means nothing here.
+    #[error("--{flag} has no effect: {why}")]
+    FlagWithoutEffect {
+        /// Its name.
+        flag: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// `--controllers` names a controller that this program does not have.
+    #[error("{name} does not exist yet and starts nothing")]
+    ControllerNotHere {
+        /// Its name.
+        name: &'static str,
+    },
+    /// `--controllers` leaves nothing to do.
+    #[error("--controllers selects nothing that exists: this program will do nothing")]
+    NothingToRun,
+}
+
+fn with(before: &str, text: Option<&str>) -> String {
+    text.map(|text| format!("{before}{text}")).unwrap_or_default()
+}
+
+/// `: did you mean …?`, with `dashes` before the name.
+fn suggestion(dashes: &str, nearest: Option<&str>) -> String {
+    nearest
+        .map(|nearest| format!(": did you mean {dashes}{nearest}?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::chain;
+
+    fn load_with(args: &[&str], cloud_config: &str) -> Result<Start, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud-config");
+        std::fs::write(&path, cloud_config).unwrap();
+        let path = format!("--cloud-config={}", path.display());
+        load(args.iter().copied().chain([&*path]).map(OsString::from))
+    }
+
+    #[test]
+    fn a_command_line_and_a_file_make_a_config() {
+        let start = load_with(
+            &["--cloud-provider=incloud", "--v=2"],
+            "slbUrl-pre=https://x/slbs\nkktoken=t\nzoen=a\n",
+        );
+        match start {
+            Ok(Start::Run { config, warnings }) => {
+                assert_eq!(
+                    (config.flags.verbosity, &*config.cloud.slb_url),
+                    (2, "https://x/slbs")
+                );
+                assert!(
+                    warnings[0]
+                        .to_string()
+                        .ends_with("unknown key zoen: did you mean zone?"),
+                    "{warnings:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn faults_of_flags_and_file_come_together() {
+        let failure = load_with(&["--v=x"], "slbUrl-pr=https://x/slbs\nkktoken=t\n").unwrap_err();
+        let texts: Vec<_> = failure.errors.iter().map(|error| chain(error)).collect();
+        assert_eq!(texts.len(), 3, "{texts:?}");
+        assert!(texts[0].starts_with("--v is"), "{texts:?}");
+        assert!(
+            texts[1].starts_with("--cloud-provider cannot be empty"),
+            "{texts:?}"
+        );
+        assert!(texts[2].contains("slbUrl-pre is missing"), "{texts:?}");
+        assert_eq!(failure.warnings.len(), 1, "{:?}", failure.warnings);
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        for (arg, want) in [
+            ("--help", "Usage:"),
+            ("--version", "inspur-cloud-controller-manager v"),
+        ] {
+            match load([OsString::from(arg)]) {
+                Ok(Start::Print(text)) => assert!(text.contains(want) && text.ends_with('\n'), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 pub mod agent;
 pub mod bucket;
+pub mod proxy;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// Sends one request and waits for the head of the answer.
 pub trait Transport: Send + Sync {

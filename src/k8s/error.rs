@@ -101,6 +101,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The call cannot be made: a name that is none. Nothing was sent.
+    #[error("not a call to the API server: {reason}")]
+    Invalid {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Credentials could not be loaded: a token file, an exec plug-in.
     #[error("no credentials for {call}: {reason}")]
     Credentials {
@@ -109,8 +115,8 @@ pub enum Error {
         /// Why; never a secret.
         reason: String,
     },
-    /// The daemon is stopping.
-    #[error("stopped before {call}")]
+    /// The daemon is stopping. What was being sent may have happened.
+    #[error("stopped before the end of {call}")]
     Stopped {
         /// Verb and path.
         call: String,
@@ -121,5 +127,67 @@ impl Error {
     /// Whether this proves that the object asked for does not exist. Nothing but a 404 about that very object does.
     pub fn proves_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// How long the server asked us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether a write that failed so may have happened all the same. The caller reads the object again, or does what
+    /// it does anyway: compare and repeat.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::NoAnswer { source, .. } => source.sent() == http::Sent::Perhaps,
+            Self::Unavailable { status, .. } => *status != 429,
+            Self::Unintelligible { .. } | Self::Stopped { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Adds how many attempts were made to what was called.
+    pub(super) fn after_attempts(mut self, attempts: u32) -> Self {
+        if let (Some(call), true) = (self.call_mut(), attempts > 1) {
+            call.push_str(&format!(" ({attempts} attempts)"));
+        }
+        self
+    }
+
+    /// Takes what `change` takes out of the server's words.
+    pub(super) fn map_message(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        match &mut self {
+            Self::Unauthorized { message, .. }
+            | Self::Forbidden { message, .. }
+            | Self::NotFound { message, .. }
+            | Self::Conflict { message, .. }
+            | Self::AlreadyExists { message, .. }
+            | Self::Expired { message, .. }
+            | Self::Rejected { message, .. }
+            | Self::Unavailable { message, .. } => *message = change(message),
+            _ => {}
+        }
+        self
+    }
+
+    fn call_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Unauthorized { call, .. }
+            | Self::Forbidden { call, .. }
+            | Self::NotFound { call, .. }
+            | Self::NotServed { call }
+            | Self::Conflict { call, .. }
+            | Self::AlreadyExists { call, .. }
+            | Self::Expired { call, .. }
+            | Self::Rejected { call, .. }
+            | Self::Unavailable { call, .. }
+            | Self::NoAnswer { call, .. }
+            | Self::Unintelligible { call, .. }
+            | Self::Credentials { call, .. }
+            | Self::Stopped { call } => Some(call),
+            Self::Invalid { .. } => None,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What every thread of the daemon stands on: time, stopping, spawning, waiting longer after each failure, chance, secrets.
+//! What every thread of the daemon stands on: time, stopping, spawning, waiting longer after each failure, chance, secrets, YAML.
 //!
 //! Knows nothing of ours; everyone may use it.
 
@@ -6,8 +6,10 @@ pub mod backoff;
 pub mod clock;
 pub mod random;
 pub mod secret;
+pub mod secret_source;
 pub mod stop;
 pub mod supervise;
+pub mod yaml;
 
 /// `error` and its causes in one clause: for a log line or an Event.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -1,1 +1,352 @@
-//! To be written.
+//! Keys waiting for a worker, each at most once: many changes of one object become one pass over it.
+//!
+//! Knows nothing of what a key names. A worker reads the object after it got the key, so that it sees every change
+//! whose key was added before.
+
+mod state;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::state::{Outcome, State, Take};
+use crate::runtime::backoff::Backoff;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
+
+/// Names an object: `namespace/name`.
+pub type Key = Arc<str>;
+
+/// Names what must not be worked on by two at once.
+type Group = Arc<str>;
+
+/// Tells the group of a key, if it has one.
+pub type GroupOf = Box<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
+
+/// How a queue behaves.
+pub struct Options {
+    /// The delay after each failure of one key.
+    pub backoff: Backoff,
+    /// Evaluated when a key is handed out; keys of one group are never handed out at once. It is called with the
+    /// queue locked: it must be quick and must not call the queue.
+    pub group: Option<GroupOf>,
+}
+
+/// The queue. Shared by those who add and those who work.
+///
+/// - A key is never handed to two workers at once, nor are two keys of one group.
+/// - A key added while it is processed is handed out once more afterwards.
+/// - Fresh keys go before those that come back after a delay, mostly; there is no other order between keys, but when a
+///   group becomes free, the next of its keys goes first.
+pub struct WorkQueue {
+    state: Mutex<State>,
+    changed: Condvar,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    random: Arc<Random>,
+}
+
+/// The longest a worker sleeps before it looks at the clock again: guards against a clock that is moved from outside.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+impl WorkQueue {
+    /// An empty queue.
+    pub fn new(options: Options, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            options,
+            clock,
+            random,
+        }
+    }
+
+    /// Queues `key` now, whatever delay it waits for. Does nothing if it is queued, or after [`Self::shut_down`].
+    pub fn add(&self, key: Key) {
+        self.lock().add(key);
+        self.changed.notify_one();
+    }
+
+    /// Queues `key` after `delay`, or earlier if it already waits for an earlier time. The next hand-out of the key
+    /// answers this, even one that comes sooner for another reason.
+    pub fn add_after(&self, key: Key, delay: Duration) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if delay.is_zero() {
+            state.add(key);
+        } else {
+            state.add_at(key, now + delay);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a key that may be handed out. `None` after [`Self::shut_down`].
+    pub fn get(&self) -> Option<Item<'_>> {
+        let mut state = self.lock();
+        loop {
+            let now = self.clock.now();
+            match self.take(&mut state, now) {
+                Take::Key(key) => return Some(self.hand_out(state, key)),
+                Take::ShutDown => return None,
+                Take::Nothing(due) => {
+                    let wait = due.map_or(LOOK_AGAIN, |due| {
+                        due.saturating_duration_since(now).min(LOOK_AGAIN)
+                    });
+                    state = self
+                        .changed
+                        .wait_timeout(state, wait)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+            }
+        }
+    }
+
+    /// A key that may be handed out now, if there is one; does not wait.
+    pub fn try_get(&self) -> Option<Item<'_>> {
+        let mut state = self.lock();
+        match self.take(&mut state, self.clock.now()) {
+            Take::Key(key) => Some(self.hand_out(state, key)),
+            Take::Nothing(_) | Take::ShutDown => None,
+        }
+    }
+
+    /// Discards what is queued, takes nothing more and wakes every worker. Keys being processed are not interrupted.
+    pub fn shut_down(&self) {
+        self.lock().shut_down();
+        self.changed.notify_all();
+    }
+
+    /// How many keys could be handed out if there were workers enough: not those that wait for their time.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether [`Self::len`] is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn take(&self, state: &mut State, now: std::time::Instant) -> Take {
+        let group = &self.options.group;
+        state.take(now, &|key| group.as_ref().and_then(|group| group(key)))
+    }
+
+    fn hand_out(&self, state: MutexGuard<'_, State>, key: Key) -> Item<'_> {
+        // whoever sleeps knows nothing of keys and due times that came while this worker was awake
+        if state.has_more() {
+            self.changed.notify_one();
+        }
+        Item {
+            queue: self,
+            key,
+            outcome: Outcome::Failed,
+        }
+    }
+
+    fn finish(&self, key: Key, outcome: Outcome) {
+        let now = self.clock.now();
+        self.lock().finish(key, outcome, now, |failures| {
+            self.options.backoff.delay(failures, &self.random)
+        });
+        self.changed.notify_one();
+    }
+
+    /// The state is whole even if a holder of its lock panicked: only the caller's group function can.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A key handed out. It ends in exactly one outcome; dropped without any, as when the worker panics, it counts as a
+/// failure and comes back with back-off.
+#[must_use]
+pub struct Item<'a> {
+    queue: &'a WorkQueue,
+    key: Key,
+    outcome: Outcome,
+}
+
+impl Item<'_> {
+    /// What to work on.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Done: forgets the key's failures.
+    pub fn succeed(mut self) {
+        self.outcome = Outcome::Done;
+    }
+
+    /// Comes back after `delay`. Its failures so far still count.
+    pub fn retry_after(mut self, delay: Duration) {
+        self.outcome = Outcome::After(delay);
+    }
+
+    /// Comes back after a delay that grows with each failure in a row.
+    pub fn retry_with_backoff(mut self) {
+        self.outcome = Outcome::Failed;
+    }
+
+    /// Comes back only when it is added again; forgets its failures.
+    pub fn wait_for_change(mut self) {
+        self.outcome = Outcome::Done;
+    }
+}
+
+impl Drop for Item<'_> {
+    fn drop(&mut self) {
+        self.queue.finish(Arc::clone(&self.key), self.outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::runtime::clock::{ManualClock, SystemClock};
+
+    const BACKOFF: Backoff = Backoff {
+        initial: Duration::from_secs(5),
+        cap: Duration::from_secs(300),
+        jitter: 0.0,
+    };
+
+    fn queue(clock: Arc<dyn Clock>, group: Option<GroupOf>) -> WorkQueue {
+        let options = Options {
+            backoff: BACKOFF,
+            group,
+        };
+        WorkQueue::new(options, clock, Arc::new(Random::from_seed(1)))
+    }
+
+    fn manual() -> (ManualClock, WorkQueue) {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        (clock.clone(), queue(Arc::new(clock), None))
+    }
+
+    fn taken(queue: &WorkQueue) -> Option<Item<'_>> {
+        queue.try_get()
+    }
+
+    #[test]
+    fn each_outcome_says_when_the_key_comes_back() {
+        type End = fn(Item<'_>);
+        let cases: [(&str, End, Option<u64>); 5] = [
+            ("success", |item| item.succeed(), None),
+            ("waiting for a change", |item| item.wait_for_change(), None),
+            (
+                "a given delay",
+                |item| item.retry_after(Duration::from_secs(7)),
+                Some(7),
+            ),
+            ("back-off", |item| item.retry_with_backoff(), Some(5)),
+            ("no outcome", |item| drop(item), Some(5)),
+        ];
+        for (case, end, want) in cases {
+            let (clock, queue) = manual();
+            queue.add("a".into());
+            end(taken(&queue).unwrap());
+            let back = (0..20).find(|_| {
+                let is_back = taken(&queue).map(Item::succeed).is_some();
+                clock.advance(Duration::from_secs(1));
+                is_back
+            });
+            assert_eq!(back, want, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_panics_gives_its_key_back() {
+        let (clock, queue) = manual();
+        queue.add("a".into());
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let _item = queue.get();
+            panic!("on purpose");
+        }));
+        assert!(result.is_err());
+        clock.advance(BACKOFF.initial);
+        taken(&queue).unwrap().succeed();
+    }
+
+    #[test]
+    fn a_waiting_worker_is_woken_by_an_add_and_by_the_end() {
+        let queue = queue(Arc::new(SystemClock), None);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let mut keys = Vec::new();
+                while let Some(item) = queue.get() {
+                    keys.push(item.key().to_string());
+                    item.succeed();
+                    queue.shut_down();
+                }
+                keys
+            });
+            queue.add("a".into());
+            assert_eq!(worker.join().unwrap(), ["a"]);
+        });
+        assert!(queue.get().is_none());
+    }
+
+    #[test]
+    fn many_adds_of_few_keys_by_many_threads_never_overlap() {
+        let group: GroupOf = Box::new(|key| (key < "5").then(|| "low".into()));
+        let queue = queue(Arc::new(SystemClock), Some(group));
+        let (added, handled) = (AtomicU64::new(0), AtomicU64::new(0));
+        // what each key's last pass saw of the number of its adds
+        let counts: HashMap<String, (AtomicU64, AtomicU64, Mutex<()>)> =
+            (0..10).map(|n| (n.to_string(), Default::default())).collect();
+        let low = Mutex::new(());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Some(item) = queue.get() {
+                        let (adds, seen, alone) = &counts[&**item.key()];
+                        let _alone = alone.try_lock().expect("the key is ours alone");
+                        let _low =
+                            (&**item.key() < "5").then(|| low.try_lock().expect("the group is ours alone"));
+                        seen.store(adds.load(Ordering::SeqCst), Ordering::SeqCst);
+                        handled.fetch_add(1, Ordering::SeqCst);
+                        drop((_alone, _low));
+                        item.succeed();
+                    }
+                });
+            }
+            let adders: Vec<_> = (0..2u64)
+                .map(|seed| {
+                    let (queue, counts, added) = (&queue, &counts, &added);
+                    scope.spawn(move || {
+                        let random = Random::from_seed(seed);
+                        for _ in 0..100_000 {
+                            let key = (random.next_u64() % 10).to_string();
+                            counts[&key].0.fetch_add(1, Ordering::SeqCst);
+                            added.fetch_add(1, Ordering::SeqCst);
+                            queue.add(key.into());
+                        }
+                    })
+                })
+                .collect();
+            for adder in adders {
+                adder.join().unwrap();
+            }
+            let settled = || {
+                counts
+                    .values()
+                    .all(|(adds, seen, _)| adds.load(Ordering::SeqCst) == seen.load(Ordering::SeqCst))
+            };
+            let patience = std::time::Instant::now() + Duration::from_secs(60);
+            while !settled() && std::time::Instant::now() < patience {
+                std::thread::yield_now();
+            }
+            let is_settled = settled();
+            queue.shut_down();
+            assert!(is_settled, "an add was not followed by a pass");
+        });
+        assert_eq!(added.into_inner(), 200_000);
+        assert!(handled.into_inner() >= 10);
+    }
+}

@@ -1,0 +1,50 @@
+# What people and CI run. Every target builds what it needs; `make test` and `make e2e` need nothing but Rust and, for the
+# real control plane, Go and openssl.
+
+CARGO ?= cargo
+# Version of the kube-apiserver that `make e2e` runs against; 1.14.10 is the oldest one promised.
+K8S ?= 1.37.2
+# Go itself fetches a newer toolchain where it may; older than 1.21 it cannot.
+GO_OK := $(shell go version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p' | awk '$$1 >= 21')
+
+.PHONY: build test lint unit it e2e demo bench docs
+build:
+	$(CARGO) build --release
+
+test: lint unit it
+ifneq ($(GO_OK),)
+	$(MAKE) e2e
+else ifeq ($(CI),true)
+	@echo "go >= 1.26 is needed for the tests on a real control plane" >&2; exit 1
+else
+	@echo "skipped: the tests on a real kube-apiserver, since Go >= 1.26 (or one that may fetch it) is not installed"
+endif
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items --quiet
+
+unit:
+	$(CARGO) test --lib --bins
+
+# the integration tests on the simulated Kubernetes API
+it:
+	$(CARGO) test --test it
+
+# the same tests on a real kube-apiserver and etcd
+e2e:
+	CONTROL_PLANE="$$(tests/e2e/control-plane/build.sh $(K8S))" && export CONTROL_PLANE && $(CARGO) test --test it -- --test-threads 2
+
+demo:
+	$(CARGO) build --release
+	target/release/inspur-sim demo $(if $(KEEP),--keep)
+
+bench:
+	$(CARGO) build --release
+	$(CARGO) build --profile speed --bins
+	$(CARGO) bench --bench figures
+
+# writes docs/reference anew from the tables in the source
+docs:
+	UPDATE_DOCS=1 $(CARGO) test --lib docs

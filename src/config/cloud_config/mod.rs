@@ -1,0 +1,459 @@
+//! The cloud config: where the cloud's APIs are, who we are to them, and defaults for Services.
+//!
+//! The file is read as a whole and every fault in it is reported, with its line. Secrets go straight into [`Secret`];
+//! no error or warning shows any of one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::Warning;
+use super::nearest::nearest;
+use crate::runtime::secret::Secret;
+use crate::runtime::secret_source::SecretSource;
+
+mod check;
+mod error;
+pub mod keys;
+mod read;
+
+pub use error::{Error, Problem};
+use keys::{Key, Kind};
+
+/// A larger file is no cloud config.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A cloud config whose every value has been checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CloudConfig {
+    /// Base URL of the SLB API, without a slash at its end.
+    pub slb_url: String,
+    /// Base URL of the ECS API, without a slash at its end. `None`: no instance API.
+    pub ecs_url: Option<String>,
+    /// How to get a token.
+    pub credentials: Credentials,
+    /// A readable file of PEM certificates to verify the cloud against. `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Who we are in names in the cloud. `None`: derive it from `kube-system`'s UID.
+    pub cluster_id: Option<String>,
+    /// Region of Nodes where no instance API tells it.
+    pub region: Option<String>,
+    /// Zone of Nodes where no instance API tells it.
+    pub zone: Option<String>,
+    /// The cluster's subnet.
+    pub subnet_id: Option<String>,
+    /// Listeners that no annotation gives a health check or takes it from.
+    pub health_check: HealthCheck,
+    /// Calls to the cloud a second; 0 for no limit of ours.
+    pub api_qps: f64,
+    /// Calls to the cloud at once before `api_qps` limits them.
+    pub api_burst: u32,
+    /// Defaults of annotations, as written, in the file's order.
+    pub defaults: Vec<AnnotationDefault>,
+}
+
+/// How to get a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// Keycloak's token exchange.
+    Keycloak {
+        /// The token endpoint.
+        url: String,
+        /// Who asks.
+        client_id: String,
+        /// Proves it.
+        client_secret: SecretSource,
+        /// For whom.
+        requested_subject: String,
+    },
+    /// A ready token.
+    Static {
+        /// The token, perhaps with `Bearer ` before it.
+        token: SecretSource,
+    },
+    /// INSPUR's IAM, by password.
+    IamPassword {
+        /// The token endpoint.
+        url: String,
+        /// `main.sub`.
+        username: String,
+        /// The password.
+        password: SecretSource,
+    },
+}
+
+/// Whether listeners have a health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthCheck {
+    /// They have one.
+    On,
+    /// They have none.
+    Off,
+}
+
+/// The default of one annotation. What it may hold is known to the module that reads annotations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotationDefault {
+    /// The annotation's last part: `forward-rule`.
+    pub key: &'static str,
+    /// As written.
+    pub value: String,
+    /// Where; from 1.
+    pub line: usize,
+}
+
+/// What came of reading a cloud config.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config, or everything that is wrong with it, in the file's order.
+    pub config: Result<CloudConfig, Vec<Error>>,
+    /// What is suspicious; often the reason for an error, too.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads the file at `path`, and checks it, the secrets' files and the CA file.
+pub fn load(path: &Path) -> Loaded {
+    let failed = |problem| Loaded {
+        config: Err(vec![Error {
+            path: path.to_owned(),
+            line: None,
+            problem,
+        }]),
+        warnings: Vec::new(),
+    };
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    match (read, String::from_utf8(bytes)) {
+        (Err(source), _) => failed(Problem::Unreadable(source)),
+        (Ok(_), Ok(text)) if text.len() as u64 <= MAX_BYTES => parse(path, &text),
+        (Ok(_), _) => failed(Problem::NotText),
+    }
+}
+
+/// Checks `text`, which was read from `path`. A relative path in it starts at the directory of `path`.
+pub fn parse(path: &Path, text: &str) -> Loaded {
+    let mut reader = Reader::new(path);
+    let config = reader.sort(text).then(|| reader.config()).flatten();
+    let Reader {
+        mut errors, warnings, ..
+    } = reader;
+    errors.sort_by_key(|error| error.line.unwrap_or(usize::MAX));
+    Loaded {
+        config: match config {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(errors),
+        },
+        warnings,
+    }
+}
+
+/// Why a key of a way is missed.
+const NEEDED: &str = "the way to a token that is configured needs it";
+
+/// One way to a token: the keys that belong to it.
+struct Way {
+    name: &'static str,
+    keys: &'static [&'static str],
+    secret: (&'static str, &'static str),
+    /// For a missing secret.
+    either: &'static str,
+    /// From the values of `keys`, in their order, and the secret.
+    build: fn(&[String], SecretSource) -> Credentials,
+}
+
+const KEYCLOAK: Way = Way {
+    name: "the token exchange",
+    keys: &["keycloakUrl", "token-client-id", "requested-subject"],
+    secret: ("client-secret", "client-secret-file"),
+    either: "client-secret or client-secret-file",
+    build: |values, client_secret| Credentials::Keycloak {
+        url: values[0].clone(),
+        client_id: values[1].clone(),
+        requested_subject: values[2].clone(),
+        client_secret,
+    },
+};
+const STATIC: Way = Way {
+    name: "the static token",
+    keys: &[],
+    secret: ("kktoken", "kktoken-file"),
+    either: "kktoken or kktoken-file",
+    build: |_, token| Credentials::Static { token },
+};
+const IAM_PASSWORD: Way = Way {
+    name: "the password login",
+    keys: &["iam-url", "iam-username"],
+    secret: ("iam-password", "iam-password-file"),
+    either: "iam-password or iam-password-file",
+    build: |values, password| Credentials::IamPassword {
+        url: values[0].clone(),
+        username: values[1].clone(),
+        password,
+    },
+};
+
+impl Way {
+    fn all_keys(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().copied().chain([self.secret.0, self.secret.1])
+    }
+}
+
+/// A value that was given, and its line. Has no `Debug`: it may be secret.
+struct Found {
+    line: usize,
+    value: String,
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    /// By the key's name; empty values are not here.
+    found: BTreeMap<&'static str, Found>,
+    errors: Vec<Error>,
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self {
+            path,
+            found: BTreeMap::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn error(&mut self, line: impl Into<Option<usize>>, problem: Problem) {
+        self.errors.push(Error {
+            path: self.path.to_owned(),
+            line: line.into(),
+            problem,
+        });
+    }
+
+    /// Sorts the text's entries by key; reports what is no entry, repeated or unknown. False when there are none.
+    fn sort(&mut self, text: &str) -> bool {
+        let (entries, bad) = read::entries(text);
+        let any = !entries.is_empty();
+        if entries.is_empty() && bad.is_empty() {
+            self.error(None, Problem::Empty);
+        }
+        for read::BadLine { line, reason } in bad {
+            self.error(line, Problem::Line { reason });
+        }
+        let mut lines = BTreeMap::new();
+        for read::Entry { line, key, value } in entries {
+            let Some(known) = keys::find(&key) else {
+                self.warn_unknown(line, key, value.as_deref());
+                continue;
+            };
+            let key = known.name;
+            let Some(value) = value else {
+                self.error(line, Problem::NotPlain { key });
+                continue;
+            };
+            if let Some(first) = lines.insert(key, line) {
+                self.error(line, Problem::Duplicate { key, first });
+            } else if !value.is_empty() {
+                self.found.insert(key, Found { line, value });
+            }
+        }
+        any
+    }
+
+    /// What looks like a piece of a secret broken over lines (a base64 text's end) is not shown.
+    fn warn_unknown(&mut self, line: usize, key: String, value: Option<&str>) {
+        let nearest = nearest(&key, keys::spellings());
+        let is_key = read::is_key(&key) && value.is_none_or(|value| !value.trim_matches('=').is_empty());
+        self.warnings.push(Warning::UnknownKey {
+            path: self.path.to_owned(),
+            line,
+            key: (is_key || nearest.is_some()).then_some(key),
+            nearest,
+        });
+    }
+
+    /// Everything that can be understood; `None` when something that is needed cannot. Then there are errors.
+    fn config(&mut self) -> Option<CloudConfig> {
+        // each is read even if one before it failed, so that all errors are found
+        let slb_url = self
+            .required("slbUrl-pre", "it is where the SLB API is")
+            .map(base_url);
+        let ecs_url = self.checked("ecsUrl-pre", check::url).map(base_url);
+        let credentials = self.credentials();
+        let config = CloudConfig {
+            slb_url: slb_url.unwrap_or_default(),
+            ecs_url,
+            ca_file: self.ca_file(),
+            cluster_id: self.checked("cluster-id", check::cluster_id),
+            region: self.checked("region", check::label),
+            zone: self.checked("zone", check::label),
+            subnet_id: self.checked("subnet-id", check::text),
+            health_check: match self.or_default("health-check", check::switch) {
+                true => HealthCheck::On,
+                false => HealthCheck::Off,
+            },
+            api_qps: self.or_default("api-qps", check::rate),
+            api_burst: self.or_default("api-burst", check::count),
+            defaults: self.defaults(),
+            credentials: credentials?,
+        };
+        Some(config)
+    }
+
+    /// The key's value after `check`; `None` when it is not given, or reported as not allowed.
+    fn checked<T>(&mut self, name: &'static str, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let key = keys::find(name).expect("the table has every key that is read");
+        let found = self.found.get(name)?;
+        match check(&found.value) {
+            Ok(value) => Some(value),
+            Err(allowed) => {
+                let (line, found) = (found.line, may_show(key, &found.value));
+                self.error(
+                    line,
+                    Problem::Value {
+                        key: key.name,
+                        found,
+                        allowed,
+                    },
+                );
+                None
+            }
+        }
+    }
+
+    fn or_default<T>(&mut self, name: &'static str, check: impl Fn(&str) -> Result<T, String>) -> T {
+        let key = keys::find(name).expect("the table has every key that is read");
+        self.checked(name, &check).unwrap_or_else(|| {
+            check(key.default).unwrap_or_else(|_| panic!("the table's default of {name} is allowed"))
+        })
+    }
+
+    /// A URL or text that must be there.
+    fn required(&mut self, name: &'static str, why: &'static str) -> Option<String> {
+        if !self.found.contains_key(name) {
+            self.error(None, Problem::Missing { keys: name, why });
+        }
+        let is_url = keys::find(name).is_some_and(|key| key.kind == Kind::Url);
+        self.checked(name, if is_url { check::url } else { check::text })
+    }
+
+    fn credentials(&mut self) -> Option<Credentials> {
+        let ways = [KEYCLOAK, STATIC, IAM_PASSWORD];
+        let given = |way: &Way| -> Vec<&str> {
+            way.all_keys()
+                .filter(|key| self.found.contains_key(key))
+                .collect()
+        };
+        let present: Vec<&Way> = ways.iter().filter(|way| !given(way).is_empty()).collect();
+        let way = match present[..] {
+            [way] => way,
+            [] => {
+                let ways = ways
+                    .map(|way| [way.keys, &[way.either]].concat().join(", "))
+                    .join("; or ");
+                self.error(None, Problem::NoCredentials { ways });
+                return None;
+            }
+            _ => {
+                let name = |way: &&Way| format!("{} ({})", way.name, given(way).join(", "));
+                let found = present.iter().map(name).collect::<Vec<_>>().join(" and ");
+                self.error(None, Problem::SeveralCredentials { found });
+                return None;
+            }
+        };
+        let values: Vec<Option<String>> = way.keys.iter().map(|name| self.required(name, NEEDED)).collect();
+        let secret = self.secret(way);
+        let values: Option<Vec<String>> = values.into_iter().collect();
+        Some((way.build)(&values?, secret?))
+    }
+
+    /// The way's secret, or the file that holds it now.
+    fn secret(&mut self, way: &Way) -> Option<SecretSource> {
+        let (key, file) = way.secret;
+        let check = if key == STATIC.secret.0 {
+            check::token
+        } else {
+            check::text
+        };
+        let (line, problem) = match (self.found.contains_key(key), self.found.get(file)) {
+            (true, None) => {
+                let text = self.checked(key, check)?;
+                return Some(SecretSource::Value(Secret::new(text)));
+            }
+            (false, Some(given)) => {
+                let source = SecretSource::File(self.resolve(&given.value));
+                match usable(file, &source, check) {
+                    Ok(()) => return Some(source),
+                    Err(problem) => (Some(given.line), problem),
+                }
+            }
+            (true, Some(given)) => (Some(given.line), Problem::SecretTwice { key, file }),
+            (false, None) => (
+                None,
+                Problem::Missing {
+                    keys: way.either,
+                    why: NEEDED,
+                },
+            ),
+        };
+        self.error(line, problem);
+        None
+    }
+
+    fn ca_file(&mut self) -> Option<PathBuf> {
+        let path = self.resolve(&self.found.get("ca-file")?.value);
+        self.checked("ca-file", |_| check::certificates(&path))?;
+        Some(path)
+    }
+
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    fn defaults(&self) -> Vec<AnnotationDefault> {
+        let kind = |name| keys::find(name).map(|key| key.kind);
+        let of_annotations = self
+            .found
+            .iter()
+            .filter(|(name, _)| kind(name) == Some(Kind::Annotation));
+        let mut defaults: Vec<AnnotationDefault> = of_annotations
+            .map(|(key, found)| AnnotationDefault {
+                key,
+                value: found.value.clone(),
+                line: found.line,
+            })
+            .collect();
+        defaults.sort_by_key(|default| default.line);
+        defaults
+    }
+}
+
+/// Whether the file that `key` names holds a secret as `check` wants it.
+fn usable(
+    key: &'static str,
+    source: &SecretSource,
+    check: fn(&str) -> Result<String, String>,
+) -> Result<(), Problem> {
+    let secret = source.read().map_err(|source| Problem::Secret { key, source })?;
+    let wrong = |allowed| Problem::Value {
+        key,
+        found: None,
+        allowed: format!("names a file whose text {allowed}"),
+    };
+    check(secret.expose()).map(drop).map_err(wrong)
+}
+
+/// Paths are appended to it.
+fn base_url(url: String) -> String {
+    url.trim_end_matches('/').to_owned()
+}
+
+/// The value, if there can be no secret in it: a URL with a user or query may hold one.
+fn may_show(key: &Key, value: &str) -> Option<String> {
+    let hidden = key.kind == Kind::Secret || (key.kind == Kind::Url && value.contains(['@', '?', '#']));
+    (!hidden).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

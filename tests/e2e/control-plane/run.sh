@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Runs a control plane for tests on loopback: one etcd, and a kube-apiserver for each port, each with a store of its own.
+#
+# usage: run.sh BIN DIR ETCD_PORT PEER_PORT API_PORT...
+#
+# BIN is what build.sh prints. DIR gets, for each API_PORT, `admin-API_PORT.kubeconfig` (all-powerful) and
+# `ccm-API_PORT.kubeconfig` (exactly what deploy/rbac.yaml grants), and all logs. Prints `ready` when all servers answer,
+# runs until its standard input ends, then stops the API servers and after them etcd.
+set -euo pipefail
+bin=$1 dir=$2 etcd_port=$3 peer_port=$4
+shift 4
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+mkdir -p "$dir"
+cd "$dir"
+
+pids=()
+stop() {
+  trap - EXIT
+  for pid in "${pids[@]:1}"; do kill "$pid" 2>/dev/null || true; done
+  # an API server whose etcd is gone does not stop for minutes: etcd goes last
+  for pid in "${pids[@]:1}"; do wait "$pid" 2>/dev/null || true; done
+  [ "${#pids[@]}" -eq 0 ] || kill "${pids[0]}" 2>/dev/null || true
+}
+trap stop EXIT
+
+key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1" 2>/dev/null; }
+key ca.key
+openssl req -x509 -new -key ca.key -subj "/CN=test-ca" -days 3650 -out ca.crt
+key server.key
+openssl req -new -key server.key -subj "/CN=kube-apiserver" -out server.csr
+printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n' > server.ext
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -extfile server.ext -out server.crt 2>/dev/null
+key sa.key
+openssl ec -in sa.key -pubout -out sa.pub 2>/dev/null
+admin=$(openssl rand -hex 16) ccm=$(openssl rand -hex 16)
+account=system:serviceaccount:kube-system:inspur-cloud-controller-manager
+printf '%s,admin,admin,"system:masters"\n%s,%s,ccm,"system:serviceaccounts,system:authenticated"\n' "$admin" "$ccm" "$account" > tokens.csv
+
+kubeconfig() { # PORT TOKEN
+  cat <<K
+apiVersion: v1
+kind: Config
+clusters: [{name: test, cluster: {server: "https://127.0.0.1:$1", certificate-authority: ca.crt}}]
+users: [{name: test, user: {token: "$2"}}]
+contexts: [{name: test, context: {cluster: test, user: test}}]
+current-context: test
+K
+}
+
+"$bin/etcd" --data-dir etcd --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
+  --listen-peer-urls "http://127.0.0.1:$peer_port" --unsafe-no-fsync > etcd.log 2>&1 < /dev/null &
+pids+=($!)
+case $("$bin/kube-apiserver" --version) in
+  *v1.1[0-9].*) old=--insecure-port=0 ;;
+  *) old= ;;
+esac
+for port in "$@"; do
+  kubeconfig "$port" "$admin" > "admin-$port.kubeconfig"
+  kubeconfig "$port" "$ccm" > "ccm-$port.kubeconfig"
+  "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --etcd-prefix "/$port" --secure-port "$port" --bind-address 127.0.0.1 \
+    --tls-cert-file server.crt --tls-private-key-file server.key --token-auth-file tokens.csv --authorization-mode RBAC \
+    --service-account-issuer https://kubernetes.default.svc --service-account-key-file sa.pub --service-account-signing-key-file sa.key \
+    --service-cluster-ip-range 10.0.0.0/16 --disable-admission-plugins ServiceAccount,TaintNodesByCondition \
+    --endpoint-reconciler-type none --allow-privileged=true $old > "apiserver-$port.log" 2>&1 < /dev/null &
+  pids+=($!)
+done
+for port in "$@"; do
+  kubectl() { "$bin/kubectl" --kubeconfig "admin-$port.kubeconfig" --cache-dir "cache-$port" "$@"; }
+  for try in $(seq 300); do
+    kubectl get --raw /healthz > /dev/null 2>&1 && kubectl get namespace kube-system default > /dev/null 2>&1 && break
+    [ "$try" -lt 300 ] || { tail -n 20 "apiserver-$port.log" >&2; exit 1; }
+    sleep 0.2
+  done
+  # `default` and its Service come last; before them Services may be refused
+  kubectl apply --validate=false -f "$root/deploy/rbac.yaml" > "rbac-$port.log" 2>&1 || { cat "rbac-$port.log" >&2; exit 1; }
+done
+echo ready
+cat > /dev/null
