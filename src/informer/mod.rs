@@ -14,8 +14,8 @@ mod version;
 use std::sync::Arc;
 
 pub use reflector::{Reflector, Step};
-pub use version::{Order, compare_versions};
 pub use store::{Store, Writer, store};
+pub use version::{Order, compare_versions};
 
 /// One object appeared, changed or vanished. At least one of `old` and `new` is there.
 ///

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::client::{Call, PatchType};
+use super::call::{Call, PatchType};
 use super::types::{LoadBalancerIngress, ObjectMeta};
 
 /// What to change on a Service, in one request to its `status`. Metadata may be changed there too, and RBAC on

@@ -266,7 +266,11 @@ fn a_deleted_service_is_cleaned_up_then_let_go() {
     // the second DeletingLoadBalancer is a count of the first, and later than the failure
     assert_eq!(
         world.reasons(),
-        ["SyncLoadBalancerFailed", "DeletingLoadBalancer", "DeletedLoadBalancer"]
+        [
+            "SyncLoadBalancerFailed",
+            "DeletingLoadBalancer",
+            "DeletedLoadBalancer"
+        ]
     );
     world.cloud.take_calls();
     assert_eq!(
