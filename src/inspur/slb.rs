@@ -288,11 +288,12 @@ mod tests {
 
     use super::*;
     use crate::http::Transport;
-    use crate::inspur::api::{Credentials, Exchanges, SecretSource, Tokens};
+    use crate::inspur::api::{Credentials, Exchanges, Tokens};
     use crate::inspur::fake_slb::{BASE, FakeApi};
     use crate::inspur::testing::eager;
     use crate::runtime::clock::ManualClock;
     use crate::runtime::secret::Secret;
+    use crate::runtime::secret_source::SecretSource;
     use crate::runtime::stop::StopToken;
 
     fn slbs(api: &Arc<FakeApi>) -> (Slbs, ManualClock) {

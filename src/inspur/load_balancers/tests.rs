@@ -3,13 +3,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::*;
 use crate::cloud::CloudProvider;
 use crate::http::Transport;
-use crate::inspur::api::{Credentials, SecretSource};
+use crate::inspur::api::Credentials;
 use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
 use crate::inspur::testing::{ServiceBuilder, eager, node, service};
 use crate::inspur::{InspurCloud, Options};
 use crate::k8s::types::Protocol;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::secret::Secret;
+use crate::runtime::secret_source::SecretSource;
 use crate::runtime::stop::Stop;
 
 /// A daemon of the cluster `c1`, and its time.
