@@ -8,6 +8,8 @@ use flags::{Flags, Parsed};
 
 pub mod cloud_config;
 pub mod controllers;
+#[cfg(test)]
+pub(crate) mod docs;
 pub mod flags;
 mod nearest;
 mod values;
@@ -84,7 +86,7 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> 
     });
     match (flags, cloud) {
         (Ok(flags), Some(Ok(cloud))) => Ok(Start::Run {
-            config: Box::new(Config { flags, cloud }),
+            config: Box::new(Config { flags: *flags, cloud }),
             warnings,
         }),
         (flags, cloud) => {

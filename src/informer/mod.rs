@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use reflector::{Reflector, Step};
 pub use store::{Store, Writer, store};
+pub use version::{Order, compare_versions};
 
 /// One object appeared, changed or vanished. At least one of `old` and `new` is there.
 ///

@@ -2,9 +2,12 @@
 
 /// How a version relates to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
+    /// It came before.
     Older,
+    /// They are one.
     Same,
+    /// It came after.
     Newer,
     /// At least one is no number: they can only be the same or not.
     Unknown,
@@ -12,7 +15,7 @@ pub(super) enum Order {
 
 /// How `version` relates to `other`, both of one resource. Never by value: they may be longer than any integer.
 /// Source: apimachinery `resourceversion.CompareResourceVersion`.
-pub(super) fn compare_versions(version: &str, other: &str) -> Order {
+pub fn compare_versions(version: &str, other: &str) -> Order {
     let is_number =
         |v: &str| !v.is_empty() && !v.starts_with('0') && v.bytes().all(|byte| byte.is_ascii_digit());
     if version == other {

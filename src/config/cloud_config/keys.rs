@@ -28,7 +28,7 @@ pub enum Kind {
     Secret,
     /// The path of a file.
     File,
-    /// See [`super::check::cluster_id`].
+    /// 1 to 16 lower-case letters, digits and hyphens.
     ClusterId,
     /// What a label may hold.
     Label,
@@ -99,8 +99,8 @@ pub static KEYS: &[Key] = &[
         "Base URL of the SLB API, which ends in `/slbs`. Required.",
         "SLB API 的基础 URL，以 `/slbs` 结尾。必填。"),
     key("ecsUrl-pre", &["ecsurl-pre"], Kind::Url, "",
-        "Base URL of the ECS API, which ends in `/instances`. Unset: no instance API.",
-        "ECS API 的基础 URL，以 `/instances` 结尾。不设置则不使用云主机 API。"),
+        "Base URL of the ECS API, which ends in `/instances`. Unset: no instance API. Nothing uses it yet.",
+        "ECS API 的基础 URL，以 `/instances` 结尾。不设置则不使用云主机 API。目前尚未使用。"),
     key("keycloakUrl", &["KeycloakUrl"], Kind::Url, "",
         "Keycloak's token endpoint, for the token exchange.",
         "Keycloak 的令牌端点，用于令牌交换。"),
@@ -141,11 +141,11 @@ pub static KEYS: &[Key] = &[
         "Who this cluster is in names in the cloud. Unset: the first 8 hex digits of `kube-system`'s UID. Never change it while Services of type LoadBalancer exist.",
         "本集群在云端名称中的标识。不设置时取 `kube-system` 的 UID 前 8 位十六进制数字。存在 LoadBalancer 类型的 Service 时切勿修改。"),
     key("region", &[], Kind::Label, "",
-        "Region of Nodes where no instance API tells it.",
-        "没有云主机 API 时，节点所在的地域。"),
+        "Region of Nodes where no instance API tells it. Nothing uses it yet.",
+        "没有云主机 API 时，节点所在的地域。目前尚未使用。"),
     key("zone", &[], Kind::Label, "",
-        "Zone of Nodes where no instance API tells it.",
-        "没有云主机 API 时，节点所在的可用区。"),
+        "Zone of Nodes where no instance API tells it. Nothing uses it yet.",
+        "没有云主机 API 时，节点所在的可用区。目前尚未使用。"),
     key("subnet-id", &[], Kind::Text, "",
         "Subnet of the cluster. Read for compatibility; listeners on existing SLBs do not need it.",
         "集群所在的子网。为兼容而读取；已有 SLB 上的监听不需要它。"),

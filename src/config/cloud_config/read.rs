@@ -117,7 +117,10 @@ pub(super) fn is_key(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Vec<(usize, String, Option<String>)>, Vec<usize>) {
+    /// Line, key, value.
+    type Row = (usize, String, Option<String>);
+
+    fn read(text: &str) -> (Vec<Row>, Vec<usize>) {
         let (entries, bad) = entries(text);
         let entries = entries.into_iter().map(|e| (e.line, e.key, e.value)).collect();
         (entries, bad.into_iter().map(|b| b.line).collect())

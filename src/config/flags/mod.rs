@@ -60,7 +60,7 @@ pub enum Parsed {
     /// To run.
     Run {
         /// The flags, or everything that is wrong with them.
-        flags: Result<Flags, Vec<Error>>,
+        flags: Result<Box<Flags>, Vec<Error>>,
         /// The cloud config's file, also when something else is wrong.
         cloud_config: Option<PathBuf>,
         /// What is suspicious.
@@ -83,7 +83,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Parsed {
     let flags = given.resolve(cloud_config.clone().unwrap_or_default(), &mut warnings);
     Parsed::Run {
         flags: if given.errors.is_empty() {
-            Ok(flags)
+            Ok(Box::new(flags))
         } else {
             Err(given.errors)
         },

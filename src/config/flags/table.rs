@@ -242,7 +242,7 @@ const REMOVED: Builder = Builder(Group::Removed);
 /// All flags, by group and name.
 #[rustfmt::skip]
 pub static FLAGS: &[Flag] = &[
-    GENERIC.no_because("allocate-node-cidrs", Kind::Bool, "false", "upstream ignores it, too", "上游同样忽略它"),
+    GENERIC.no("allocate-node-cidrs", Kind::Bool, "false", UPSTREAM_IGNORES),
     GENERIC.no_because("allow-untagged-cloud", Kind::Bool, "false", "INSPUR Cloud's resources need no cluster tag", "浪潮云资源不需要集群标签"),
     GENERIC.no("cidr-allocator-type", Kind::Text, "RangeAllocator", UPSTREAM_IGNORES),
     GENERIC.works("cloud-config", Kind::Text, "",

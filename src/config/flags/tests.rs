@@ -8,7 +8,9 @@ const NEEDED: [&str; 2] = ["--cloud-provider=incloud", "--cloud-config=/etc/clou
 fn run(args: &[&str]) -> (Result<Flags, Vec<String>>, Vec<String>) {
     match parse(args.iter().map(OsString::from)) {
         Parsed::Run { flags, warnings, .. } => (
-            flags.map_err(|errors| errors.iter().map(ToString::to_string).collect()),
+            flags
+                .map(|flags| *flags)
+                .map_err(|errors| errors.iter().map(ToString::to_string).collect()),
             warnings.iter().map(ToString::to_string).collect(),
         ),
         other => panic!("{other:?}"),

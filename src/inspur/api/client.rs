@@ -280,11 +280,12 @@ mod tests {
 
     use super::*;
     use crate::http::Transport;
-    use crate::inspur::api::{Credentials, SecretSource};
+    use crate::inspur::api::Credentials;
     use crate::inspur::model::{ForwardRule, Frontend, HealthCheck, Protocol, Settings};
     use crate::inspur::testing::{Reply, Script, eager};
     use crate::runtime::clock::ManualClock;
     use crate::runtime::secret::Secret;
+    use crate::runtime::secret_source::SecretSource;
     use crate::runtime::stop::StopToken;
 
     fn secret(text: &str) -> SecretSource {

@@ -13,7 +13,7 @@ use crate::http;
 
 pub use client::{Client, Written};
 pub use exchange::{Exchanges, Retrying};
-pub use token::{Credentials, SecretSource, Tokens};
+pub use token::{Credentials, Tokens};
 pub use wire::Words;
 
 /// Why a call did not do what was asked. Variants say who must act; only [`Error::NotFound`] proves that something is gone.

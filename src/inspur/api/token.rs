@@ -1,6 +1,5 @@
 //! Three ways to an access token; one that expires is fetched once, however many threads ask for it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use super::{Error, wire};
 use crate::http::{Method, Request, percent_encode};
 use crate::runtime::chain;
 use crate::runtime::secret::Secret;
+use crate::runtime::secret_source::{self, SecretSource};
 
 /// A token is renewed this long before it expires, or after nine tenths of its life where that is later.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ const UNTOLD_LIFE: Duration = Duration::from_secs(60);
 const FILE_LIFE: Duration = Duration::from_secs(60);
 
 /// Who we are to the cloud.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// Keycloak's token exchange. Source: inspur-api.md 1.1.
     Keycloak {
@@ -44,26 +44,6 @@ pub enum Credentials {
         /// Its password.
         password: SecretSource,
     },
-}
-
-/// Where a secret stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// In the config.
-    Value(Secret),
-    /// In a file of its own, which may change; a line break at its end is not part of it.
-    File(PathBuf),
-}
-
-impl SecretSource {
-    fn read(&self) -> Result<Secret, String> {
-        match self {
-            Self::Value(secret) => Ok(secret.clone()),
-            Self::File(path) => std::fs::read_to_string(path)
-                .map(|text| Secret::new(text.trim_end_matches(['\r', '\n'])))
-                .map_err(|e| format!("cannot read {}: {e}", path.display())),
-        }
-    }
 }
 
 /// Hands out tokens. Threads share one.
@@ -182,7 +162,7 @@ impl Tokens {
 
     /// A new token and how long to keep it.
     fn fetch(&self) -> Result<(Secret, Duration), Failure> {
-        let unreadable = |reason| Failure::Other(reason, None);
+        let unreadable = |error: secret_source::Error| Failure::Other(chain(&error), None);
         match &self.credentials {
             Credentials::Static(source) => {
                 let life = match source {
