@@ -5,6 +5,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use log::debug;
+
 use super::wire::Words;
 use super::{Error, http};
 use crate::http::bucket::{Stopped, TokenBucket};
@@ -206,7 +208,12 @@ impl Exchanges {
 
     fn attempt(&self, ask: Ask<'_>, request: &Request) -> Result<Vec<u8>, Error> {
         let call = ask.call;
-        let response = self.transport.exchange(request).map_err(|source| match source {
+        let begun = self.clock.now();
+        let answer = self.transport.exchange(request);
+        let duration_ms = self.clock.now().saturating_duration_since(begun).as_millis() as u64;
+        let status = answer.as_ref().map_or(0, |response| response.status);
+        debug!(call, status, duration_ms; "called the cloud");
+        let response = answer.map_err(|source| match source {
             http::Error::Stopped => Error::Stopped { call: call.into() },
             source => Error::NoAnswer {
                 call: call.into(),
