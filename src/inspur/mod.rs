@@ -3,6 +3,8 @@
 //! A sync reads what is on an SLB ([`slb`]), works out what should be there ([`desired`]), plans the fewest calls between the two
 //! ([`plan`]) and makes them ([`apply`]). The API's spelling stays in [`api`]; who made a listener is in its [`name`].
 
+#[cfg(test)]
+mod agreement;
 pub mod annotations;
 pub mod api;
 pub mod apply;
@@ -27,7 +29,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::stop::StopToken;
 
 use annotations::Defaults;
-use api::{Client, Credentials, Exchanges, Retrying, Tokens};
+use api::{Client, Credentials, Exchanges, Limit, Retrying, Tokens};
 use load_balancers::SlbLoadBalancers;
 use name::ClusterId;
 use slb::Slbs;
@@ -43,6 +45,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// How listeners are where no annotation says it.
     pub defaults: Defaults,
+    /// How fast the SLB API is called.
+    pub limit: Limit,
     /// How failed calls are repeated.
     pub retrying: Retrying,
 }
@@ -66,7 +70,7 @@ impl InspurCloud {
             Exchanges::new(transport, clock, stop.clone(), options.retrying)
         };
         let tokens = Tokens::new(options.credentials.clone(), exchanges());
-        let client = Client::new(&options.slb_url, tokens, exchanges());
+        let client = Client::new(&options.slb_url, tokens, exchanges().limited(options.limit));
         Self {
             load_balancers: SlbLoadBalancers {
                 cluster: options.cluster_id,

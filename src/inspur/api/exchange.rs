@@ -5,8 +5,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use log::debug;
+
 use super::wire::Words;
 use super::{Error, http};
+use crate::http::bucket::{Stopped, TokenBucket};
 use crate::http::{Request, Response, Transport};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::Clock;
@@ -22,6 +25,22 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The largest answer accepted: an SLB with thousands of members is far below.
 const ANSWER_LIMIT: usize = 8 << 20;
+
+/// How fast all callers together may call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// Calls a second in the long run; 0 = as fast as the workers are.
+    pub qps: f64,
+    /// Calls at once.
+    pub burst: u32,
+}
+
+impl Default for Limit {
+    /// None. Source: inspur-api.md 7.
+    fn default() -> Self {
+        Self { qps: 0.0, burst: 50 }
+    }
+}
 
 /// How often and after which waits a call is repeated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,25 +99,36 @@ pub struct Exchanges {
     stop: StopToken,
     random: Random,
     retrying: Retrying,
+    limit: TokenBucket,
     /// After a 429 nobody calls before this.
     throttled_until: Mutex<Option<Instant>>,
 }
 
 impl Exchanges {
-    /// Exchanges over `transport`; waits end when `stop` is set.
+    /// Exchanges over `transport`, as fast as they come; waits end when `stop` is set.
     pub fn new(
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
         stop: StopToken,
         retrying: Retrying,
     ) -> Self {
+        let Limit { qps, burst } = Limit::default();
         Self {
+            limit: TokenBucket::new(qps, burst, Arc::clone(&clock)),
             transport,
             clock,
             stop,
             random: Random::from_entropy(),
             retrying,
             throttled_until: Mutex::new(None),
+        }
+    }
+
+    /// The same, but no faster than `limit`.
+    pub fn limited(self, limit: Limit) -> Self {
+        Self {
+            limit: TokenBucket::new(limit.qps, limit.burst, Arc::clone(&self.clock)),
+            ..self
         }
     }
 
@@ -144,7 +174,7 @@ impl Exchanges {
         }
     }
 
-    /// Lets a call go when it may: not while stopping, not before a 429's delay is over.
+    /// Lets a call go when it may: not while stopping, not before a 429's delay is over, not faster than the limit.
     fn throttle(&self, call: &str) -> Result<(), Error> {
         let until = *self
             .throttled_until
@@ -160,10 +190,11 @@ impl Exchanges {
                 retry_after: Some(left),
             });
         }
+        let stopped = || Error::Stopped { call: call.into() };
         if self.stop.wait(left) {
-            return Err(Error::Stopped { call: call.into() });
+            return Err(stopped());
         }
-        Ok(())
+        self.limit.take(&self.stop).map(drop).map_err(|Stopped| stopped())
     }
 
     fn hold_everybody(&self, wait: Duration) {
@@ -177,7 +208,12 @@ impl Exchanges {
 
     fn attempt(&self, ask: Ask<'_>, request: &Request) -> Result<Vec<u8>, Error> {
         let call = ask.call;
-        let response = self.transport.exchange(request).map_err(|source| match source {
+        let begun = self.clock.now();
+        let answer = self.transport.exchange(request);
+        let duration_ms = self.clock.now().saturating_duration_since(begun).as_millis() as u64;
+        let status = answer.as_ref().map_or(0, |response| response.status);
+        debug!(call, status, duration_ms; "called the cloud");
+        let response = answer.map_err(|source| match source {
             http::Error::Stopped => Error::Stopped { call: call.into() },
             source => Error::NoAnswer {
                 call: call.into(),
@@ -396,5 +432,23 @@ mod tests {
             exchanges(&script, &stop).send(ask(Repeat::Safe), || Request::new(Method::Get, "http://x/"));
         assert!(matches!(sent, Err(Error::Stopped { .. })), "{sent:?}");
         assert_eq!(script.requests().len(), 0);
+    }
+
+    #[test]
+    fn a_limit_counts_every_attempt() {
+        let (script, stop) = (Script::always(|| Reply::json(503, "")), Stop::new());
+        let limit = Limit { qps: 1e-6, burst: 2 };
+        let exchanges = exchanges(&script, &stop).limited(limit);
+        let request = || Request::new(Method::Get, "http://x/");
+        // the third attempt has to wait, until it is told to stop
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| exchanges.send(ask(Repeat::Safe), request));
+            while script.requests().len() < 2 {
+                std::thread::yield_now();
+            }
+            stop.stop();
+            assert!(matches!(sent.join().unwrap(), Err(Error::Stopped { .. })));
+        });
+        assert_eq!(script.requests().len(), 2);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::http;
 
 pub use client::{Client, Written};
-pub use exchange::{Exchanges, Retrying};
+pub use exchange::{Exchanges, Limit, Retrying};
 pub use token::{Credentials, Tokens};
 pub use wire::Words;
 

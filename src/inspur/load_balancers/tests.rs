@@ -3,7 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::*;
 use crate::cloud::CloudProvider;
 use crate::http::Transport;
-use crate::inspur::api::Credentials;
+use crate::inspur::api::{Credentials, Limit};
 use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
 use crate::inspur::testing::{ServiceBuilder, eager, node, service};
 use crate::inspur::{InspurCloud, Options};
@@ -31,6 +31,7 @@ impl Daemon {
             slb_url: BASE.into(),
             credentials: Credentials::Static(SecretSource::Value(Secret::new("t0"))),
             defaults: Defaults::default(),
+            limit: Limit::default(),
             retrying: eager(),
         };
         let (clock, stop) = (ManualClock::new(UNIX_EPOCH), Stop::new());
