@@ -134,6 +134,7 @@ const QUEUE: usize = 1000;
 /// Source: client-go `record.maxTriesPerEvent`, `defaultSleepDuration`.
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// An older event is no news.
 const TOO_OLD: Duration = Duration::from_secs(600);
 /// How long to go on sending once it is time to stop.
@@ -284,10 +285,9 @@ impl EventSink {
 
     fn attempt(&mut self, mut pending: Pending) {
         let call = self.call(&pending);
-        let Err(error) = self.client.open(&call) else {
+        let Err(error) = self.client.open_once(&call) else {
             return;
         };
-        let now = self.clock.now();
         match &error {
             Error::NotFound { .. } if pending.action == Action::Count => {
                 self.correlator.rename(&mut pending.event, &self.random);
@@ -295,26 +295,38 @@ impl EventSink {
                 self.pending = Some(pending);
             }
             Error::NoAnswer { .. } | Error::Credentials { .. } | Error::Stopped { .. } => {
-                pending.tries += 1;
-                let age = now.saturating_duration_since(pending.event.occurrence.at);
-                if pending.tries >= TRIES || age >= TOO_OLD {
-                    self.give_up(&pending, &error);
-                    return;
-                }
-                let pause = if pending.tries == 1 {
-                    self.random.between(Duration::ZERO, PAUSE)
-                } else {
-                    PAUSE
-                };
-                debug!(error:% = chain(&error); "cannot send an event yet");
-                pending.due = now + pause;
-                self.pending = Some(pending);
+                self.postpone(pending, &error, None);
             }
+            // the server says that it did nothing, and when to ask again
+            Error::Unavailable {
+                status: 429 | 500 | 502 | 503,
+                retry_after: Some(delay),
+                ..
+            } => self.postpone(pending, &error, Some(*delay)),
             // an attempt without an answer did create it
             Error::AlreadyExists { .. } => {}
             Error::Forbidden { message, .. } if message.contains("being terminated") => self.drop_one(),
             _ => self.give_up(&pending, &error),
         }
+    }
+
+    /// Tries again later: when the server asked for, or after a pause that differs between those who failed together.
+    fn postpone(&mut self, mut pending: Pending, error: &Error, asked: Option<Duration>) {
+        let now = self.clock.now();
+        pending.tries += 1;
+        let age = now.saturating_duration_since(pending.event.occurrence.at);
+        if pending.tries >= TRIES || age >= TOO_OLD {
+            self.give_up(&pending, error);
+            return;
+        }
+        debug!(error:% = chain(error); "cannot send an event yet");
+        let pause = match asked {
+            Some(asked) => asked.clamp(PAUSE, LONGEST_PAUSE),
+            None if pending.tries == 1 => self.random.between(Duration::ZERO, PAUSE),
+            None => PAUSE,
+        };
+        pending.due = now + pause;
+        self.pending = Some(pending);
     }
 
     fn give_up(&self, pending: &Pending, error: &Error) {
@@ -408,7 +420,7 @@ mod tests {
     use crate::runtime::clock::ManualClock;
     use crate::runtime::stop::Stop;
 
-    /// Answers with one status after the other, 0 for no answer, then 201 for ever.
+    /// Answers with one status after the other, 0 for no answer, 1 for 429 and when to come back, then 201 for ever.
     #[derive(Default)]
     struct Script {
         statuses: Mutex<VecDeque<u16>>,
@@ -418,13 +430,23 @@ mod tests {
     impl Transport for Script {
         fn exchange(&self, request: &Request) -> Result<Response, http::Error> {
             let body = serde_json::from_slice(request.body.as_deref().unwrap()).unwrap();
-            let what = format!("{request:?}").replace("http://api/api/v1/namespaces/", "");
+            let what = format!("{request:?}")
+                .replace("http://api/api/v1/namespaces/", "")
+                .replace(MANAGER, "");
             self.requests.lock().unwrap().push((what, body));
             match self.statuses.lock().unwrap().pop_front().unwrap_or(201) {
                 0 => Err(http::Error::Connect {
                     peer: "api".into(),
                     source: std::io::ErrorKind::ConnectionRefused.into(),
                 }),
+                1 => {
+                    let headers = vec![("Retry-After".into(), "30".into())];
+                    Ok(Response::from_bytes(429, headers, b"slow down".to_vec()))
+                }
+                404 => {
+                    let status = json!({"kind": "Status", "code": 404, "reason": "NotFound", "details": {"kind": "events"}});
+                    Ok(Response::from_bytes(404, vec![], status.to_string().into_bytes()))
+                }
                 status => Ok(Response::from_bytes(status, vec![], b"{}".to_vec())),
             }
         }
@@ -486,6 +508,7 @@ mod tests {
         }
     }
 
+    const MANAGER: &str = "?fieldManager=inspur-cloud-controller-manager";
     const NAME: &str = "web.18fae27693b40000";
 
     #[test]
@@ -555,6 +578,15 @@ mod tests {
         let (took, requests) = w.send();
         assert_eq!((requests.len(), w.recorder.dropped()), (13, 1));
         assert!((100..=110).contains(&took.as_secs()), "{took:?}");
+    }
+
+    #[test]
+    fn a_server_that_is_busy_is_asked_again_when_it_says() {
+        let mut w = world([1, 1]);
+        w.say("hello");
+        let (took, requests) = w.send();
+        assert_eq!((requests.len(), took), (3, Duration::from_secs(60)));
+        assert_eq!(w.recorder.dropped(), 0);
     }
 
     #[test]

@@ -1,3 +1,356 @@
-//! The simulators by hand.
+//! The simulators by hand: INSPUR Cloud with a data plane that forwards, and a small Kubernetes API, on loopback.
 
-fn main() {}
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt};
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use cloud_provider_inspur::logging;
+use cloud_provider_inspur::sim::api_server::{ApiServer, Resource};
+use cloud_provider_inspur::sim::cloud::{Account, Cloud, Seed};
+use cloud_provider_inspur::sim::server::{Core, Server};
+use cloud_provider_inspur::sim::traffic::Traffic;
+
+const HELP: &str = "\
+inspur-sim: INSPUR Cloud on this machine, to try the controller without an account
+
+Usage: inspur-sim [flags]
+
+  --cloud-listen ADDRESS:PORT   where the cloud's APIs listen (127.0.0.1:0, any port)
+  --slb ID=ADDRESS[,eip=IP][,owner=USER]
+                                an SLB, its internal and its public address; repeatable. Listeners of SLBs on
+                                loopback addresses, such as 127.0.10.1, are really served
+  --time-scale FACTOR           health checks run at their period times this (0.01: 10 s become 100 ms)
+  --latency DURATION            every call to the cloud takes that long (0s)
+  --cloud-config-out FILE       writes a cloud config for the controller there
+  --api-listen ADDRESS:PORT     where the Kubernetes API listens (127.0.0.1:0, any port)
+  --node NAME=IP                a Ready Node with that address; repeatable
+  --api-latency DURATION        every call to the Kubernetes API takes that long (0s)
+  --kubeconfig-out FILE         writes a kubeconfig there, for the controller and kubectl
+  --seed NUMBER                 UIDs and ports follow from it; two clusters need two (1)
+  --faults FILE                 a script of faults for both, as POST /_sim/faults takes it
+  -v LEVEL                      log level (2); 4 and more show every request
+  --help                        this text
+
+Prints where it listens, then `ready`, and runs until SIGINT or SIGTERM.
+";
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Help) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("inspur-sim: {message}\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    logging::init(logging::Format::Text, options.verbosity);
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("inspur-sim: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug)]
+enum Command {
+    Run(Box<Options>),
+    Help,
+}
+
+/// The flags.
+#[derive(Debug)]
+struct Options {
+    cloud_listen: SocketAddr,
+    slbs: Vec<Seed>,
+    time_scale: f64,
+    latency: Duration,
+    cloud_config_out: Option<PathBuf>,
+    api_listen: SocketAddr,
+    nodes: Vec<(String, IpAddr)>,
+    api_latency: Duration,
+    kubeconfig_out: Option<PathBuf>,
+    seed: u64,
+    faults: Option<PathBuf>,
+    verbosity: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            cloud_listen: any_port,
+            slbs: Vec::new(),
+            time_scale: 0.01,
+            latency: Duration::ZERO,
+            cloud_config_out: None,
+            api_listen: any_port,
+            nodes: Vec::new(),
+            api_latency: Duration::ZERO,
+            kubeconfig_out: None,
+            seed: 1,
+            faults: None,
+            verbosity: 2,
+        }
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = Parser::from_args(arguments);
+    let mut options = Options::default();
+    while let Some(argument) = parser.next().map_err(text)? {
+        let flag = match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
+            Arg::Long(name) => format!("--{name}"),
+            Arg::Short(name) => format!("-{name}"),
+            Arg::Value(value) => return Err(format!("{value:?} is not a flag")),
+        };
+        let mut value = || parser.value().and_then(|value| value.string()).map_err(text);
+        match flag.as_str() {
+            "--cloud-listen" => options.cloud_listen = loopback(&value()?)?,
+            "--slb" => options.slbs.push(slb(&value()?)?),
+            "--time-scale" => options.time_scale = time_scale(&value()?)?,
+            "--latency" => options.latency = duration(&value()?)?,
+            "--cloud-config-out" => options.cloud_config_out = Some(value()?.into()),
+            "--api-listen" => options.api_listen = loopback(&value()?)?,
+            "--node" => options.nodes.push(node(&value()?)?),
+            "--api-latency" => options.api_latency = duration(&value()?)?,
+            "--kubeconfig-out" => options.kubeconfig_out = Some(value()?.into()),
+            "--seed" => options.seed = value()?.parse().map_err(|_| "--seed takes a number".to_owned())?,
+            "--faults" => options.faults = Some(value()?.into()),
+            "-v" => options.verbosity = value()?.parse().map_err(|_| "-v takes a number".to_owned())?,
+            unknown => return Err(format!("{unknown} is not a flag")),
+        }
+    }
+    Ok(Command::Run(Box::new(options)))
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// The simulators let anybody in, so that they listen to this machine alone.
+fn loopback(value: &str) -> Result<SocketAddr, String> {
+    value
+        .parse::<SocketAddr>()
+        .ok()
+        .filter(|address| address.ip().is_loopback())
+        .ok_or_else(|| format!("{value:?} is not a loopback address and port, such as 127.0.0.1:0"))
+}
+
+fn slb(value: &str) -> Result<Seed, String> {
+    let wrong = |why: &str| format!("--slb {value:?}: {why}");
+    let (id, rest) = value
+        .split_once('=')
+        .filter(|(id, _)| !id.is_empty())
+        .ok_or_else(|| wrong("must be ID=ADDRESS"))?;
+    let mut parts = rest.split(',');
+    let is_ip = |text: &str| text.parse::<IpAddr>().is_ok();
+    let address = parts
+        .next()
+        .filter(|address| is_ip(address))
+        .ok_or_else(|| wrong("the address is no IP address"))?;
+    let (mut eip, mut owner) = ("", None);
+    for part in parts {
+        match part.split_once('=') {
+            Some(("eip", ip)) if is_ip(ip) => eip = ip,
+            Some(("owner", user)) => owner = Some(user),
+            _ => return Err(wrong("only eip=IP and owner=USER may follow")),
+        }
+    }
+    let seed = Seed::new(id, address, eip);
+    Ok(match owner {
+        Some(owner) => seed.owned_by(owner),
+        None => seed,
+    })
+}
+
+fn node(value: &str) -> Result<(String, IpAddr), String> {
+    value
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .and_then(|(name, ip)| Some((name.to_owned(), ip.parse().ok()?)))
+        .ok_or_else(|| format!("--node {value:?}: must be NAME=IP"))
+}
+
+fn time_scale(value: &str) -> Result<f64, String> {
+    value
+        .parse::<f64>()
+        .ok()
+        .filter(|factor| *factor > 0.0 && *factor <= 1000.0)
+        .ok_or_else(|| format!("--time-scale {value:?} is not a factor between 0 and 1000"))
+}
+
+fn duration(value: &str) -> Result<Duration, String> {
+    humantime::parse_duration(value)
+        .map_err(|error| format!("{value:?} is not a duration such as 20ms: {error}"))
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(text)?;
+    let cloud = Cloud::default();
+    for slb in &options.slbs {
+        cloud.add_slb(slb.clone());
+    }
+    let api = ApiServer::new(options.seed);
+    api.admin_token(TOKEN);
+    api.open(true);
+    for (name, ip) in &options.nodes {
+        add_node(&api, name, *ip)?;
+    }
+    let script = match &options.faults {
+        Some(path) => Some((path, std::fs::read(path).map_err(|error| at(path, &error))?)),
+        None => None,
+    };
+    let start = |address: SocketAddr, core: Arc<dyn Core>, latency: Duration| -> Result<Server, String> {
+        let server =
+            Server::start(address, core).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        server.faults().set_latency(latency);
+        if let Some((path, script)) = &script {
+            server
+                .faults()
+                .add_json(script)
+                .map_err(|error| at(path, &error))?;
+        }
+        Ok(server)
+    };
+    let cloud_server = start(options.cloud_listen, Arc::new(cloud.clone()), options.latency)?;
+    let api_server = start(options.api_listen, Arc::new(api), options.api_latency)?;
+    let traffic = Traffic::start(cloud, options.time_scale).map_err(text)?;
+    if let Some(path) = &options.cloud_config_out {
+        write(path, &Account::named("demo").cloud_config(&cloud_server.url()))?;
+    }
+    if let Some(path) = &options.kubeconfig_out {
+        write(path, &kubeconfig(&api_server.url()))?;
+    }
+    println!("cloud {}", cloud_server.url());
+    println!("api {}", api_server.url());
+    println!("ready");
+    signals.forever().next();
+    traffic.shutdown();
+    api_server.shutdown();
+    cloud_server.shutdown();
+    Ok(())
+}
+
+/// The admin's token. It opens nothing that is not open anyway: kubectl sends none over plain HTTP.
+const TOKEN: &str = "inspur-sim-admin";
+
+fn add_node(api: &ApiServer, name: &str, ip: IpAddr) -> Result<(), String> {
+    let refused = |why: String| format!("--node {name}: {why}");
+    let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
+    let status = json!({"status": {
+        "addresses": [
+            {"type": "InternalIP", "address": ip.to_string()},
+            {"type": "Hostname", "address": name},
+        ],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated"}],
+    }});
+    api.create(Resource::Nodes, &node).map_err(refused)?;
+    api.patch_status(Resource::Nodes, "", name, &status)
+        .map_err(refused)?;
+    Ok(())
+}
+
+fn kubeconfig(url: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: inspur-sim\n\
+         clusters:\n- name: inspur-sim\n  cluster:\n    server: {url}\n\
+         contexts:\n- name: inspur-sim\n  context:\n    cluster: inspur-sim\n    user: admin\n\
+         users:\n- name: admin\n  user:\n    token: {TOKEN}\n"
+    )
+}
+
+fn write(path: &Path, content: &str) -> Result<(), String> {
+    std::fs::write(path, content).map_err(|error| at(path, &error))
+}
+
+fn at(path: &Path, error: &dyn Display) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Result<Options, String> {
+        match parse(arguments.iter().map(OsString::from))? {
+            Command::Run(options) => Ok(*options),
+            Command::Help => Err("help".into()),
+        }
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let options = options(&[
+            "--slb=slb-1=10.0.0.1,eip=127.0.10.1",
+            "--slb",
+            "slb-2=127.0.10.2,owner=user-other",
+            "--node=node-1=127.0.20.1",
+            "--latency",
+            "20ms",
+            "-v4",
+        ])
+        .unwrap();
+        let slbs: Vec<(&str, &str, &str)> = options
+            .slbs
+            .iter()
+            .map(|slb| (slb.id.as_str(), slb.eip.as_str(), slb.owner.as_str()))
+            .collect();
+        assert_eq!(
+            slbs,
+            [("slb-1", "127.0.10.1", "user-demo"), ("slb-2", "", "user-other")]
+        );
+        assert_eq!(
+            (options.latency, options.verbosity),
+            (Duration::from_millis(20), 4)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_flag_is_said() {
+        for (arguments, want) in [
+            (&["--slbs", "x"][..], "--slbs is not a flag"),
+            (&["--slb", "slb-1"], "must be ID=ADDRESS"),
+            (&["--slb", "slb-1=here"], "no IP address"),
+            (&["--slb", "slb-1=127.0.0.1,port=1"], "only eip=IP"),
+            (&["--cloud-listen", "0.0.0.0:80"], "not a loopback address"),
+            (&["--latency", "fast"], "not a duration"),
+            (&["--node", "node-1"], "must be NAME=IP"),
+            (&["--time-scale", "0"], "not a factor"),
+            (&["--latency"], "missing argument"),
+            (&["stray"], "is not a flag"),
+            (&["--help"], "help"),
+        ] {
+            let error = options(arguments).unwrap_err();
+            assert!(error.contains(want), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_in_the_help() {
+        for line in include_str!("inspur-sim.rs").lines() {
+            let arm = line
+                .trim()
+                .strip_prefix('"')
+                .and_then(|line| line.split_once("\" => "));
+            if let Some((flag, _)) = arm.filter(|(flag, _)| flag.starts_with('-')) {
+                assert!(HELP.contains(&format!("  {flag} ")), "{flag} is not in --help");
+            }
+        }
+    }
+}

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
+use super::failure::Failure;
 use super::list::{Page, read_page};
-use super::state::{
-    End, Failure, Input, Listing, Machine, Next, Order, State, Want, Watched, compare_versions,
-};
+use super::state::{End, Input, Listing, Machine, Next, State, Want, Watched};
 use super::store::{Loss, Staged};
+use super::version::{Order, compare_versions};
 use super::{Change, Handler, Writer};
 use crate::http::{Limits, percent_encode};
 use crate::k8s::types::Resource;
@@ -223,8 +223,7 @@ impl<T: Resource> Reflector<T> {
     }
 
     fn read_list(&mut self, call: &Call, staged: &mut Staged<T>) -> Result<Page, Error> {
-        let response = self.client.open(call)?;
-        expect_json(call, response.header("Content-Type"))?;
+        let response = self.client.open_once(call)?;
         let writer = &self.writer;
         let body = response.body.take(PAGE_LIMIT);
         read_page(body, &mut |item| writer.stage(staged, item))
@@ -282,10 +281,7 @@ impl<T: Resource> Reflector<T> {
         let window = Duration::from_secs(self.random.between(WINDOW.0, WINDOW.1).as_secs());
         let call = self.watch_call(window);
         let opened = self.clock.now();
-        let body = self.client.open_watch(&call).and_then(|response| {
-            expect_json(&call, response.header("Content-Type"))?;
-            Ok(response.body)
-        });
+        let response = self.client.open_watch(&call);
         let watch = |body| Watch {
             call: call.describe(),
             body,
@@ -295,10 +291,10 @@ impl<T: Resource> Reflector<T> {
             heard: false,
             foreign: 0,
         };
-        match body {
-            Ok(body) => {
+        match response {
+            Ok(response) => {
                 self.recovered();
-                self.work = Work::Watch(Box::new(watch(body)));
+                self.work = Work::Watch(Box::new(watch(response.body)));
                 Step::Worked
             }
             Err(error) => {
@@ -486,15 +482,6 @@ fn is_tick(kind: ErrorKind) -> bool {
         kind,
         ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted
     )
-}
-
-fn expect_json(call: &Call, content_type: Option<&str>) -> Result<(), Error> {
-    match content_type {
-        Some(other) if !other.trim_start().starts_with("application/json") => {
-            Err(unintelligible(call, format!("it is {other}, not JSON")))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn unintelligible(call: &Call, reason: impl Into<String>) -> Error {

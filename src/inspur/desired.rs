@@ -1,16 +1,16 @@
 //! A Service and Nodes, as the listeners and members they ask for. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::annotations::{CheckPort, CheckType, INSTANCE_ID, Switch, Wishes};
+use super::annotations::{CheckPort, CheckType, Switch, Wishes};
 use super::model::{
     Backend, Frontend, HealthCheck, ListenerSpec, LoadBalancer, Probe, ProbeKind, Protocol, Settings,
 };
 use super::name::Owner;
 use super::reasons;
+use super::servers::{Server, servers};
 use crate::cloud::{Note, Retry, Waiting};
 use crate::k8s::types::{self, Node, Service, ServicePort};
 
@@ -62,7 +62,7 @@ pub struct Wanted {
 
 /// What there should be.
 pub fn desired(question: &Question<'_>) -> Desired {
-    let (servers, unreachable) = servers(question);
+    let (servers, unreachable) = servers(question.nodes, question.slb.business_ip);
     let mut desired = Desired {
         notes: unreachable_note(&unreachable).into_iter().collect(),
         ..Desired::default()
@@ -181,66 +181,6 @@ fn health_check(question: &Question<'_>, protocol: Protocol) -> HealthCheck {
         ),
         tries: number(asked.check_tries, defaults.check_tries, TRIES),
     })
-}
-
-/// A Node that can serve.
-struct Server {
-    id: Box<str>,
-    name: Box<str>,
-    address: IpAddr,
-}
-
-impl Server {
-    fn on(&self, port: NonZeroU16) -> Backend {
-        Backend {
-            server_id: self.id.clone(),
-            server_name: self.name.clone(),
-            address: self.address,
-            port,
-        }
-    }
-}
-
-/// The Nodes that can serve, in the order of their ids, each id once, and the names of those that cannot.
-fn servers<'a>(question: &Question<'a>) -> (Vec<Server>, Vec<&'a str>) {
-    let (mut servers, mut unreachable, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for node in question.nodes {
-        let Some(address) = address(node, question.slb.business_ip) else {
-            unreachable.push(&*node.meta.name);
-            continue;
-        };
-        let id = instance_id(node);
-        if seen.insert(id) {
-            servers.push(Server {
-                id: id.into(),
-                name: node.meta.name.clone(),
-                address,
-            });
-        }
-    }
-    servers.sort_by(|a, b| a.id.cmp(&b.id));
-    (servers, unreachable)
-}
-
-/// The Node's first internal address of the SLB's family; where that is not known, IPv4 before IPv6.
-fn address(node: &Node, slb: Option<IpAddr>) -> Option<IpAddr> {
-    let first = |v4: bool| node.internal_ips().find(|ip| ip.is_ipv4() == v4);
-    match slb {
-        Some(slb) => first(slb.is_ipv4()),
-        None => first(true).or_else(|| first(false)),
-    }
-}
-
-/// What the cloud calls a Node's instance: from the provider ID, else the annotation, else the Node's name.
-///
-/// Provider IDs under `incloud` and, as recorded elsewhere, `inspur` count; where one has several segments, the last.
-pub fn instance_id(node: &Node) -> &str {
-    let from_provider = node.provider_id.split_once("://").and_then(|(scheme, rest)| {
-        let ours = matches!(scheme, "incloud" | "inspur");
-        rest.rsplit('/').next().filter(|id| ours && !id.is_empty())
-    });
-    let annotated = || node.meta.annotations.get(INSTANCE_ID).filter(|id| !id.is_empty());
-    from_provider.or_else(annotated).unwrap_or(&node.meta.name)
 }
 
 fn unreachable_note(names: &[&str]) -> Option<Note> {
@@ -588,27 +528,6 @@ mod tests {
                 .settings
                 .rule;
             assert_eq!(rule.as_str(), want, "{case}");
-        }
-    }
-
-    #[test]
-    fn an_instance_is_known_by_its_provider_id_its_annotation_or_its_name() {
-        for (case, provider_id, annotation, want) in [
-            ("provider ID", "incloud://i-1", Some("i-2"), "i-1"),
-            ("an old form", "inspur:///cn-north-3a/i-1", None, "i-1"),
-            ("another cloud's", "kind://docker/kind/n1", Some("i-2"), "i-2"),
-            ("an empty one", "incloud://", Some("i-2"), "i-2"),
-            ("annotation", "", Some("i-2"), "i-2"),
-            ("an empty annotation", "", Some(""), "n1"),
-            ("neither", "", None, "n1"),
-        ] {
-            let mut found = Node {
-                provider_id: provider_id.into(),
-                ..Node::default()
-            };
-            found.meta.name = "n1".into();
-            found.meta.annotations = annotation.map(|id| (INSTANCE_ID, id)).into_iter().collect();
-            assert_eq!(instance_id(&found), want, "{case}");
         }
     }
 

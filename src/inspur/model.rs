@@ -201,16 +201,23 @@ pub struct Member {
     pub port: u16,
 }
 
+impl Backend {
+    /// Which port of which instance: no listener needs it twice.
+    pub fn at(&self) -> (&str, u16) {
+        (&self.server_id, self.port.get())
+    }
+}
+
 impl Member {
+    /// Which port of which instance.
+    pub fn at(&self) -> (&str, u16) {
+        (&self.server_id, self.port)
+    }
+
     /// Whether it does `backend`'s work. Its weight and its server's name do not matter: a weight that people
     /// changed by hand stays.
     pub fn serves(&self, backend: &Backend) -> bool {
-        self.is_at(backend) && self.address.is_none_or(|address| address == backend.address)
-    }
-
-    /// Whether it is the same port of the same instance, perhaps at another address.
-    pub fn is_at(&self, backend: &Backend) -> bool {
-        self.server_id == backend.server_id && self.port == backend.port.get()
+        self.at() == backend.at() && self.address.is_none_or(|address| address == backend.address)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The simulators: INSPUR Cloud, to try the daemon without an account, and to test it with every fault at every call.
+//! The simulators: INSPUR Cloud and a small Kubernetes API, to try the daemon without an account or a cluster, and to test
+//! it with every fault at every call.
 //!
 //! A simulator is a pure core ([`server::Core`]: state, request, now → answer) with two ways in: real sockets on loopback
 //! ([`server::Server`]), or a [`crate::http::Transport`] in-process ([`server::InProcess`]) for step-by-step runs in one
@@ -7,7 +8,9 @@
 //! Knows nothing of the daemon's own API clients and shares no type with them: it writes its JSON by itself, from the same
 //! sources, or both would make the same mistake.
 
+pub mod api_server;
 pub mod cloud;
 pub mod faults;
 pub mod server;
+pub mod traffic;
 pub mod watched;

@@ -82,6 +82,19 @@ impl Account {
     }
 }
 
+impl Account {
+    /// A cloud config for this tenant of the cloud at `url`, secret included, as the 2020 controller read it.
+    ///
+    /// Source: its documentation of `/etc/kubernetes/cloud-config`.
+    pub fn cloud_config(&self, url: &str) -> String {
+        let (client, secret, subject) = (&self.client_id, self.client_secret.expose(), &self.subject);
+        format!(
+            "slbUrl-pre={url}{SLB_PATH}\nkeycloakUrl={url}{KEYCLOAK_PATH}\ntoken-client-id={client}\n\
+             client-secret={secret}\nrequested-subject={subject}\n"
+        )
+    }
+}
+
 impl Default for Options {
     /// One tenant called `demo`.
     fn default() -> Self {
@@ -318,6 +331,11 @@ impl Cloud {
     /// Waits until `look` finds what it wants, at most `timeout`. Looked at after each request and change.
     pub fn wait_until<R>(&self, timeout: Duration, look: impl FnMut(&State) -> Option<R>) -> Option<R> {
         self.0.wait_until(timeout, look)
+    }
+
+    /// Wakes all who wait, for one of them that has another reason to stop waiting.
+    pub(super) fn wake(&self) {
+        self.0.update(|_| ());
     }
 
     /// The listeners of an SLB, by port; empty when there is no such SLB.

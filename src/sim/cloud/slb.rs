@@ -343,7 +343,7 @@ fn route(request: &Incoming, below: &str) -> Result<Route, Problem> {
             None => Ok((Kind::ListSlbs, None, None)),
         },
         ("POST", []) => Ok((Kind::CreateSlb, None, None)),
-        (_, [id, ..]) if id.is_empty() => Err(Problem::new(404, "the path names no SLB")),
+        (_, ["", ..]) => Err(Problem::new(404, "the path names no SLB")),
         ("PUT", [id]) => found(Kind::RenameSlb, id, None),
         ("DELETE", [id]) => found(Kind::DeleteSlb, id, None),
         ("GET", [id, "listeners"]) => found(Kind::ListListeners, id, None),

@@ -657,3 +657,12 @@ fn a_snapshot_tells_what_is_there_and_no_secret() {
     let debug = format!("{:?}", fixture.cloud.read(|state| state.options.clone()));
     assert!(!debug.contains("s3cret"), "{debug}");
 }
+
+#[test]
+fn a_cloud_config_has_every_key_on_a_line() {
+    let config = Account::named("demo").cloud_config("http://127.0.0.1:1");
+    let want = "slbUrl-pre=http://127.0.0.1:1/regionsvc-cn-north/slb/v1/slbs\n\
+                keycloakUrl=http://127.0.0.1:1/auth/realms/picp/protocol/openid-connect/token\n\
+                token-client-id=client-demo\nclient-secret=client+s3cret/demo&=\nrequested-subject=demo\n";
+    assert_eq!(config, want);
+}
