@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use cloud_provider_inspur::config::{self, Config, Failure, Start};
-use cloud_provider_inspur::{logging, runtime};
+use cloud_provider_inspur::{logging, manager, runtime};
 
 fn main() -> ExitCode {
     match config::load(std::env::args_os().skip(1)) {
@@ -28,8 +28,15 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &Config) -> ExitCode {
-    log::info!(version = env!("CARGO_PKG_VERSION"), slb_api = config.cloud.slb_url.as_str(); "configured");
-    ExitCode::SUCCESS
+    match manager::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(errors) => {
+            for error in &errors {
+                log::error!(error:% = runtime::chain(error); "cannot run");
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// All at once, for whoever reads the terminal or the Pod's log.

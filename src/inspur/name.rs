@@ -27,6 +27,14 @@ impl ClusterId {
         (fits && !ends).then(|| Self(text.into()))
     }
 
+    /// The id where no config gives one: the first eight hex digits of the UID of the namespace `kube-system`.
+    pub fn of_uid(uid: &str) -> Option<Self> {
+        let digits = uid
+            .get(..8)
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        Self::parse(&digits?.to_ascii_lowercase())
+    }
+
     /// As it stands in names.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,1 +1,33 @@
-//! Integration tests: a file per behaviour.
+//! Integration tests: the built program between a cloud and a cluster, a file per behaviour.
+//!
+//! The cloud is always the simulated one. The cluster is the simulated API, or a real kube-apiserver where `CONTROL_PLANE` names
+//! its programs (`make e2e`); tests that script faults of the API server run on the simulated one alone, and say so.
+
+mod support;
+
+/// Faults of the API server: outages, lost history, nonsense.
+mod api_faults;
+/// Wrong flags, files, annotations, SLBs and answers: a clear error, nothing written, everything else goes on.
+mod bad_input;
+/// Two clusters on one SLB.
+mod clusters;
+/// Killed between any two calls, a restart ends in the same state.
+mod crash;
+/// `deploy/examples`, applied by kubectl.
+mod examples;
+/// A Service's whole life.
+mod lifecycle;
+/// A Service that changes its SLB, its type, its class.
+mod moves;
+/// Nodes that come, go, and are kept out.
+mod nodes;
+/// Ports that somebody else holds.
+mod ports;
+/// Nothing secret in any output.
+mod secrets;
+/// An unchanged world is only read.
+mod steady;
+/// Signals and exit codes.
+mod stop;
+/// Packets really arrive.
+mod traffic;

@@ -1,0 +1,70 @@
+//! `deploy/examples`, applied by kubectl.
+
+use crate::support::World;
+use crate::support::fixtures::{node, service_path};
+
+#[test]
+fn an_example_applied_by_kubectl_is_served_changes_and_disappears() {
+    let Some(kubectl) = crate::support::kubectl() else {
+        // kubectl is built with the real control plane; without one, `make e2e` runs this
+        return;
+    };
+    let world = World::new();
+    world.slb("slb-example", "203.0.113.1");
+    world.nodes(&[node("n1", "127.0.20.1"), node("n2", "127.0.20.2")]);
+    let daemon = world.start();
+    let run = |args: &[&str]| kubectl.run(&world.api.admin_kubeconfig, args);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/service.yaml");
+    run(&["apply", "-f", example]);
+    world.until("it has its EXTERNAL-IP", &daemon, || {
+        run(&["get", "service", "web"]).contains("203.0.113.1")
+    });
+    assert_eq!(world.served("slb-example"), ["TCP/80 -> n1:30080 n2:30080"]);
+    world.until("the story is told", &daemon, || {
+        run(&["describe", "service", "web"]).contains("Ensured load balancer")
+    });
+
+    let tries = "loadbalancer.inspur.com/healthcheck-max";
+    run(&["annotate", "service", "web", &format!("{tries}=7")]);
+    world.until("the annotation counts", &daemon, || {
+        world.health_checks("slb-example") == ["TCP/80 tcp every 10 s, time-out 5 s, 7 tries"]
+    });
+    run(&["delete", "node", "n2"]);
+    world.until("the Node left", &daemon, || {
+        world.served("slb-example") == ["TCP/80 -> n1:30080"]
+    });
+    run(&["delete", "service", "web"]);
+    assert!(
+        world.api.get(&service_path("web")).is_none(),
+        "kubectl waits for the finalizer"
+    );
+    assert!(world.served("slb-example").is_empty());
+}
+
+#[test]
+fn every_example_is_accepted() {
+    let Some(kubectl) = crate::support::kubectl() else {
+        return;
+    };
+    let world = World::new();
+    world.slb("slb-example", "203.0.113.1");
+    world.nodes(&[node("n1", "127.0.20.1")]);
+    let daemon = world.start();
+    for (name, file) in [
+        ("web", "service"),
+        ("web-local", "service-local"),
+        ("dns", "service-udp"),
+    ] {
+        let path = format!("{}/deploy/examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+        kubectl.run(&world.api.admin_kubeconfig, &["apply", "-f", &path]);
+        world.until(name, &daemon, || world.ingress(name) == ["203.0.113.1"]);
+        assert!(
+            world
+                .reasons(name)
+                .iter()
+                .all(|reason| !reason.contains("Failed")),
+            "{:?}",
+            world.messages(name)
+        );
+    }
+}

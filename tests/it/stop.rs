@@ -1,0 +1,42 @@
+//! Signals and exit codes.
+
+use cloud_provider_inspur::sim::faults::{Effect, Rule};
+
+use crate::support::World;
+use crate::support::fixtures::{SERVICES, node, service};
+
+#[test]
+fn a_wanted_stop_ends_with_zero_even_while_the_cloud_hangs() {
+    for signal in ["TERM", "INT"] {
+        let world = World::new();
+        world.slb("slb-1", "203.0.113.1");
+        world.nodes(&[node("n1", "127.0.20.1")]);
+        world
+            .cloud_faults()
+            .add(Rule::on("GET", "/slb/", Effect::Hang).forever());
+        let mut daemon = world.start();
+        world
+            .api
+            .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
+        world.until("a call hangs", &daemon, || world.cloud_call_hangs());
+        daemon.signal(signal);
+        let status = daemon.wait();
+        assert_eq!(status.code(), Some(0), "SIG{signal}: {}", daemon.output());
+        assert!(
+            world.messages("web").iter().all(|m| !m.contains("stop")),
+            "that we stop is nobody's business there"
+        );
+    }
+}
+
+#[test]
+fn it_can_be_stopped_before_the_api_server_ever_answered() {
+    let world = World::new();
+    let nowhere = world.file(
+        "nowhere.kubeconfig",
+        &crate::support::kubeconfig("http://127.0.0.1:9", "none"),
+    );
+    let mut daemon = world.start_on(&nowhere);
+    world.until("it tries", &daemon, || daemon.output().contains("127.0.0.1:9"));
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.output());
+}
