@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use cloud_provider_inspur::logging;
+use cloud_provider_inspur::sim::api_server::{ApiServer, Resource};
 use cloud_provider_inspur::sim::cloud::{Account, Cloud, Seed};
-use cloud_provider_inspur::sim::server::Server;
+use cloud_provider_inspur::sim::server::{Core, Server};
 use cloud_provider_inspur::sim::traffic::Traffic;
 
 const HELP: &str = "\
@@ -29,7 +31,12 @@ Usage: inspur-sim [flags]
   --time-scale FACTOR           health checks run at their period times this (0.01: 10 s become 100 ms)
   --latency DURATION            every call to the cloud takes that long (0s)
   --cloud-config-out FILE       writes a cloud config for the controller there
-  --faults FILE                 a script of faults, as POST /_sim/faults takes it
+  --api-listen ADDRESS:PORT     where the Kubernetes API listens (127.0.0.1:0, any port)
+  --node NAME=IP                a Ready Node with that address; repeatable
+  --api-latency DURATION        every call to the Kubernetes API takes that long (0s)
+  --kubeconfig-out FILE         writes a kubeconfig there, for the controller and kubectl
+  --seed NUMBER                 UIDs and ports follow from it; two clusters need two (1)
+  --faults FILE                 a script of faults for both, as POST /_sim/faults takes it
   -v LEVEL                      log level (2); 4 and more show every request
   --help                        this text
 
@@ -61,7 +68,7 @@ fn main() -> ExitCode {
 /// What to do.
 #[derive(Debug)]
 enum Command {
-    Run(Options),
+    Run(Box<Options>),
     Help,
 }
 
@@ -73,18 +80,29 @@ struct Options {
     time_scale: f64,
     latency: Duration,
     cloud_config_out: Option<PathBuf>,
+    api_listen: SocketAddr,
+    nodes: Vec<(String, IpAddr)>,
+    api_latency: Duration,
+    kubeconfig_out: Option<PathBuf>,
+    seed: u64,
     faults: Option<PathBuf>,
     verbosity: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
-            cloud_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            cloud_listen: any_port,
             slbs: Vec::new(),
             time_scale: 0.01,
             latency: Duration::ZERO,
             cloud_config_out: None,
+            api_listen: any_port,
+            nodes: Vec::new(),
+            api_latency: Duration::ZERO,
+            kubeconfig_out: None,
+            seed: 1,
             faults: None,
             verbosity: 2,
         }
@@ -108,12 +126,17 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
             "--time-scale" => options.time_scale = time_scale(&value()?)?,
             "--latency" => options.latency = duration(&value()?)?,
             "--cloud-config-out" => options.cloud_config_out = Some(value()?.into()),
+            "--api-listen" => options.api_listen = loopback(&value()?)?,
+            "--node" => options.nodes.push(node(&value()?)?),
+            "--api-latency" => options.api_latency = duration(&value()?)?,
+            "--kubeconfig-out" => options.kubeconfig_out = Some(value()?.into()),
+            "--seed" => options.seed = value()?.parse().map_err(|_| "--seed takes a number".to_owned())?,
             "--faults" => options.faults = Some(value()?.into()),
             "-v" => options.verbosity = value()?.parse().map_err(|_| "-v takes a number".to_owned())?,
             unknown => return Err(format!("{unknown} is not a flag")),
         }
     }
-    Ok(Command::Run(options))
+    Ok(Command::Run(Box::new(options)))
 }
 
 fn text(error: impl Display) -> String {
@@ -156,6 +179,14 @@ fn slb(value: &str) -> Result<Seed, String> {
     })
 }
 
+fn node(value: &str) -> Result<(String, IpAddr), String> {
+    value
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .and_then(|(name, ip)| Some((name.to_owned(), ip.parse().ok()?)))
+        .ok_or_else(|| format!("--node {value:?}: must be NAME=IP"))
+}
+
 fn time_scale(value: &str) -> Result<f64, String> {
     value
         .parse::<f64>()
@@ -175,26 +206,73 @@ fn run(options: &Options) -> Result<(), String> {
     for slb in &options.slbs {
         cloud.add_slb(slb.clone());
     }
-    let server = Server::start(options.cloud_listen, Arc::new(cloud.clone()))
-        .map_err(|error| format!("cannot listen on {}: {error}", options.cloud_listen))?;
-    server.faults().set_latency(options.latency);
-    if let Some(path) = &options.faults {
-        let script = std::fs::read(path).map_err(|error| at(path, &error))?;
-        server
-            .faults()
-            .add_json(&script)
-            .map_err(|error| at(path, &error))?;
+    let api = ApiServer::new(options.seed);
+    api.admin_token(TOKEN);
+    api.open(true);
+    for (name, ip) in &options.nodes {
+        add_node(&api, name, *ip)?;
     }
+    let script = match &options.faults {
+        Some(path) => Some((path, std::fs::read(path).map_err(|error| at(path, &error))?)),
+        None => None,
+    };
+    let start = |address: SocketAddr, core: Arc<dyn Core>, latency: Duration| -> Result<Server, String> {
+        let server =
+            Server::start(address, core).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        server.faults().set_latency(latency);
+        if let Some((path, script)) = &script {
+            server
+                .faults()
+                .add_json(script)
+                .map_err(|error| at(path, &error))?;
+        }
+        Ok(server)
+    };
+    let cloud_server = start(options.cloud_listen, Arc::new(cloud.clone()), options.latency)?;
+    let api_server = start(options.api_listen, Arc::new(api), options.api_latency)?;
     let traffic = Traffic::start(cloud, options.time_scale).map_err(text)?;
     if let Some(path) = &options.cloud_config_out {
-        write(path, &Account::named("demo").cloud_config(&server.url()))?;
+        write(path, &Account::named("demo").cloud_config(&cloud_server.url()))?;
     }
-    println!("cloud {}", server.url());
+    if let Some(path) = &options.kubeconfig_out {
+        write(path, &kubeconfig(&api_server.url()))?;
+    }
+    println!("cloud {}", cloud_server.url());
+    println!("api {}", api_server.url());
     println!("ready");
     signals.forever().next();
     traffic.shutdown();
-    server.shutdown();
+    api_server.shutdown();
+    cloud_server.shutdown();
     Ok(())
+}
+
+/// The admin's token. It opens nothing that is not open anyway: kubectl sends none over plain HTTP.
+const TOKEN: &str = "inspur-sim-admin";
+
+fn add_node(api: &ApiServer, name: &str, ip: IpAddr) -> Result<(), String> {
+    let refused = |why: String| format!("--node {name}: {why}");
+    let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
+    let status = json!({"status": {
+        "addresses": [
+            {"type": "InternalIP", "address": ip.to_string()},
+            {"type": "Hostname", "address": name},
+        ],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated"}],
+    }});
+    api.create(Resource::Nodes, &node).map_err(refused)?;
+    api.patch_status(Resource::Nodes, "", name, &status)
+        .map_err(refused)?;
+    Ok(())
+}
+
+fn kubeconfig(url: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: inspur-sim\n\
+         clusters:\n- name: inspur-sim\n  cluster:\n    server: {url}\n\
+         contexts:\n- name: inspur-sim\n  context:\n    cluster: inspur-sim\n    user: admin\n\
+         users:\n- name: admin\n  user:\n    token: {TOKEN}\n"
+    )
 }
 
 fn write(path: &Path, content: &str) -> Result<(), String> {
@@ -211,7 +289,7 @@ mod tests {
 
     fn options(arguments: &[&str]) -> Result<Options, String> {
         match parse(arguments.iter().map(OsString::from))? {
-            Command::Run(options) => Ok(options),
+            Command::Run(options) => Ok(*options),
             Command::Help => Err("help".into()),
         }
     }
@@ -222,6 +300,7 @@ mod tests {
             "--slb=slb-1=10.0.0.1,eip=127.0.10.1",
             "--slb",
             "slb-2=127.0.10.2,owner=user-other",
+            "--node=node-1=127.0.20.1",
             "--latency",
             "20ms",
             "-v4",
@@ -251,6 +330,7 @@ mod tests {
             (&["--slb", "slb-1=127.0.0.1,port=1"], "only eip=IP"),
             (&["--cloud-listen", "0.0.0.0:80"], "not a loopback address"),
             (&["--latency", "fast"], "not a duration"),
+            (&["--node", "node-1"], "must be NAME=IP"),
             (&["--time-scale", "0"], "not a factor"),
             (&["--latency"], "missing argument"),
             (&["stray"], "is not a flag"),

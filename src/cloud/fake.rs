@@ -1,1 +1,174 @@
-//! An in-memory cloud for tests of controllers.
+//! A cloud in memory, for tests of controllers: it keeps what it was told to make, and the calls in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use super::{Change, Claim, CloudProvider, Denied, Ensured, Error, LoadBalancers, Note, Retry, Waiting};
+use crate::k8s::types::{LoadBalancerIngress, Node, Service};
+
+/// The annotation that names a load balancer of this cloud.
+pub(crate) const ID: &str = "loadbalancer.inspur.com/fake-id";
+/// Its record.
+pub(crate) const RECORD: &str = "loadbalancer.inspur.com/fake-record";
+
+/// A call that a controller made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `locate` of this key.
+    Locate(String),
+    /// `ensure` of this key with these Nodes.
+    Ensure(String, Vec<String>),
+    /// `ensure_deleted` of this key.
+    EnsureDeleted(String),
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<Call>,
+    failures: VecDeque<Error>,
+    /// Who is served on what, with which Nodes.
+    served: BTreeMap<Claim, (String, Vec<String>)>,
+}
+
+/// The cloud. Clones are the same cloud.
+#[derive(Clone, Default)]
+pub(crate) struct FakeCloud(Arc<Mutex<State>>);
+
+impl FakeCloud {
+    /// What was called so far, which is then forgotten.
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.0.lock().unwrap().calls)
+    }
+
+    /// The next `ensure` or `ensure_deleted` fails with `error`.
+    pub(crate) fn fail_next(&self, error: Error) {
+        self.0.lock().unwrap().failures.push_back(error);
+    }
+
+    /// What is served: claim, key of the Service, Nodes.
+    pub(crate) fn served(&self) -> Vec<(String, String, Vec<String>)> {
+        let state = self.0.lock().unwrap();
+        state
+            .served
+            .iter()
+            .map(|(claim, (key, nodes))| (claim.0.to_string(), key.clone(), nodes.clone()))
+            .collect()
+    }
+
+    /// Somebody else's listener on this claim.
+    pub(crate) fn occupy(&self, claim: &str) {
+        self.0
+            .lock()
+            .unwrap()
+            .served
+            .insert(Claim(claim.into()), ("somebody/else".into(), vec![]));
+    }
+}
+
+impl CloudProvider for FakeCloud {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn load_balancers(&self) -> Option<&dyn LoadBalancers> {
+        Some(self)
+    }
+}
+
+impl LoadBalancers for FakeCloud {
+    fn record_key(&self) -> &'static str {
+        RECORD
+    }
+
+    fn claims(&self, service: &Service) -> Vec<Claim> {
+        let Some(id) = service.meta.annotations.get(ID) else {
+            return vec![];
+        };
+        service
+            .ports
+            .iter()
+            .map(|p| Claim(format!("{id}/{}/{}", p.protocol.as_str(), p.port).into()))
+            .collect()
+    }
+
+    fn group(&self, service: &Service) -> Option<Arc<str>> {
+        service.meta.annotations.get(ID).map(Arc::from)
+    }
+
+    fn locate(&self, service: &Service) -> Result<String, Error> {
+        self.0
+            .lock()
+            .unwrap()
+            .calls
+            .push(Call::Locate(service.meta.key()));
+        let id = service.meta.annotations.get(ID);
+        id.map(str::to_string).ok_or(Error::Rejected {
+            reason: "NoId",
+            message: format!("add the annotation {ID}"),
+        })
+    }
+
+    fn ensure(&self, service: &Service, nodes: &[Arc<Node>], denied: &[Denied]) -> Result<Ensured, Error> {
+        let (key, nodes) = (
+            service.meta.key(),
+            nodes.iter().map(|n| n.meta.name.to_string()).collect::<Vec<_>>(),
+        );
+        let mut state = self.0.lock().unwrap();
+        state.calls.push(Call::Ensure(key.clone(), nodes.clone()));
+        assert_eq!(
+            service.meta.annotations.get(RECORD),
+            service.meta.annotations.get(ID),
+            "the record comes before the write"
+        );
+        if let Some(error) = state.failures.pop_front() {
+            return Err(error);
+        }
+        let before = state.served.clone();
+        state.served.retain(|_, (owner, _)| *owner != key);
+        let mut waiting = Vec::new();
+        for claim in self.claims(service) {
+            if state.served.contains_key(&claim) {
+                let note = Note {
+                    reason: "PortTaken",
+                    message: format!("{} is taken", claim.0),
+                };
+                waiting.push(Waiting {
+                    note,
+                    retry: Retry::Backoff,
+                });
+            } else if denied.iter().all(|d| d.claim != claim) {
+                state.served.insert(claim, (key.clone(), nodes.clone()));
+            }
+        }
+        let change = if state.served == before {
+            Change::None
+        } else {
+            Change::Made
+        };
+        let ingress = vec![LoadBalancerIngress::ip([192, 0, 2, 1].into())];
+        let record = service.meta.annotations.get(ID).unwrap_or_default().to_string();
+        Ok(Ensured {
+            ingress,
+            change,
+            record,
+            waiting,
+            notes: vec![],
+        })
+    }
+
+    fn ensure_deleted(&self, service: &Service) -> Result<Change, Error> {
+        let key = service.meta.key();
+        let mut state = self.0.lock().unwrap();
+        state.calls.push(Call::EnsureDeleted(key.clone()));
+        if let Some(error) = state.failures.pop_front() {
+            return Err(error);
+        }
+        let before = state.served.len();
+        state.served.retain(|_, (owner, _)| *owner != key);
+        Ok(if state.served.len() == before {
+            Change::None
+        } else {
+            Change::Made
+        })
+    }
+}

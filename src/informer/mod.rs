@@ -4,15 +4,18 @@
 //! told of each real change by a [`Handler`]. What cannot be read for sure is never taken for absent: a failed,
 //! truncated or odd list changes nothing, and neither does an object that does not decode.
 
+mod failure;
 mod list;
 mod reflector;
 mod state;
 mod store;
+mod version;
 
 use std::sync::Arc;
 
 pub use reflector::{Reflector, Step};
 pub use store::{Store, Writer, store};
+pub use version::{Order, compare_versions};
 
 /// One object appeared, changed or vanished. At least one of `old` and `new` is there.
 ///

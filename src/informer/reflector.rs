@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
+use super::failure::Failure;
 use super::list::{Page, read_page};
-use super::state::{
-    End, Failure, Input, Listing, Machine, Next, Order, State, Want, Watched, compare_versions,
-};
+use super::state::{End, Input, Listing, Machine, Next, State, Want, Watched};
 use super::store::{Loss, Staged};
+use super::version::{Order, compare_versions};
 use super::{Change, Handler, Writer};
 use crate::http::{Limits, percent_encode};
 use crate::k8s::types::Resource;

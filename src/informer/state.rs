@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::http;
-use crate::k8s::Error;
+use super::failure::Failure;
+use super::version::{Order, compare_versions};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::random::Random;
 
@@ -80,65 +80,6 @@ pub(super) enum End {
     Failed(Failure),
     /// What came was no watch.
     Garbled,
-}
-
-/// Why a request failed, as far as it decides what to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The version is no longer known.
-    Expired,
-    /// The server has not reached the version, perhaps never will.
-    FromTheFuture(Option<Duration>),
-    /// Asked to slow down.
-    Throttled(Option<Duration>),
-    /// 5xx.
-    Unavailable(Option<Duration>),
-    /// No answer.
-    Unreachable,
-    /// Credentials are missing or not accepted.
-    Unauthorized,
-    /// RBAC, or an API that is not served: likely to last.
-    Denied,
-    /// The request itself is refused.
-    Rejected,
-    /// The answer proves nothing.
-    Unintelligible,
-}
-
-impl Failure {
-    /// What `error` means for a list or a watch.
-    pub(super) fn of(error: &Error) -> Self {
-        match error {
-            Error::Expired { .. } => Self::Expired,
-            Error::Unavailable {
-                status: 429,
-                retry_after,
-                ..
-            } => Self::Throttled(*retry_after),
-            // Source: apimachinery `errors.NewTooLargeResourceVersionError`; the reason is in a cause that servers before
-            // 1.18 do not send
-            Error::Unavailable {
-                message, retry_after, ..
-            } if message
-                .to_ascii_lowercase()
-                .contains("too large resource version")
-                || message.contains("ResourceVersionTooLarge") =>
-            {
-                Self::FromTheFuture(*retry_after)
-            }
-            Error::Unavailable { retry_after, .. } => Self::Unavailable(*retry_after),
-            Error::NoAnswer {
-                source: http::Error::Invalid { .. },
-                ..
-            } => Self::Rejected,
-            Error::NoAnswer { .. } | Error::Stopped { .. } => Self::Unreachable,
-            Error::Unauthorized { .. } | Error::Credentials { .. } => Self::Unauthorized,
-            Error::Forbidden { .. } | Error::NotFound { .. } | Error::NotServed { .. } => Self::Denied,
-            Error::Conflict { .. } | Error::AlreadyExists { .. } => Self::Rejected,
-            Error::Rejected { .. } | Error::Invalid { .. } => Self::Rejected,
-            Error::Unintelligible { .. } => Self::Unintelligible,
-        }
-    }
 }
 
 /// What to do now: after `delay`, what the state says.
@@ -417,34 +358,6 @@ fn after_a_row(count: &mut u32, relist: State) -> State {
     }
     *count = 0;
     relist
-}
-
-/// How a version relates to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Older,
-    Same,
-    Newer,
-    /// At least one is no number: they can only be the same or not.
-    Unknown,
-}
-
-/// How `version` relates to `other`, both of one resource. Never by value: they may be longer than any integer.
-/// Source: apimachinery `resourceversion.CompareResourceVersion`.
-pub(super) fn compare_versions(version: &str, other: &str) -> Order {
-    let is_number =
-        |v: &str| !v.is_empty() && !v.starts_with('0') && v.bytes().all(|byte| byte.is_ascii_digit());
-    if version == other {
-        return Order::Same;
-    }
-    if !is_number(version) || !is_number(other) {
-        return Order::Unknown;
-    }
-    if (version.len(), version) < (other.len(), other) {
-        Order::Older
-    } else {
-        Order::Newer
-    }
 }
 
 #[cfg(test)]
@@ -732,25 +645,5 @@ mod tests {
         );
         driven.machine.advance("2");
         assert_eq!(driven.machine.version(), "3");
-    }
-
-    #[test]
-    fn versions_compare_as_numbers_of_any_length() {
-        for (version, other, want) in [
-            ("9", "10", Order::Older),
-            ("10", "9", Order::Newer),
-            (
-                "123456789012345678901234567890",
-                "99999999999999999999",
-                Order::Newer,
-            ),
-            ("7", "7", Order::Same),
-            ("07", "6", Order::Unknown),
-            ("", "6", Order::Unknown),
-            ("0", "6", Order::Unknown),
-            ("abc", "6", Order::Unknown),
-        ] {
-            assert_eq!(compare_versions(version, other), want, "{version} and {other}");
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::Change;
-use super::state::{Order, compare_versions};
+use super::version::{Order, compare_versions};
 use crate::k8s::types::{ObjectMeta, Resource};
 use crate::k8s::watch::{Decoded, Opaque};
 use crate::runtime::stop::StopToken;

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use super::exec::{ExecConfig, OnIdentity, Plugin};
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::secret::Secret;
+use crate::runtime::stop::StopToken;
 
 /// Where credentials come from. Shared by all clients of one API server.
 pub struct Auth(Source);
@@ -16,6 +18,7 @@ enum Source {
     Nobody,
     Token(Secret),
     File(TokenFile),
+    Exec(Box<Plugin>),
 }
 
 /// What one request is sent with.
@@ -25,6 +28,19 @@ pub struct Credential {
     pub authorization: Option<Secret>,
     /// Tells it from a later one.
     generation: u64,
+}
+
+impl Credential {
+    pub(super) fn new(authorization: Option<Secret>, generation: u64) -> Self {
+        Self {
+            authorization,
+            generation,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// Why there is no credential.
@@ -46,6 +62,14 @@ pub enum AuthError {
         from: String,
         /// What it holds instead, never quoted.
         found: &'static str,
+    },
+    /// The program that should print it does not.
+    #[error("no credential from {}: {reason}", command.display())]
+    Plugin {
+        /// Which program.
+        command: PathBuf,
+        /// Why; nothing of what it printed.
+        reason: String,
     },
 }
 
@@ -76,21 +100,27 @@ impl Auth {
         Ok(Self(Source::File(TokenFile::new(path, fallback, clock)?)))
     }
 
-    /// What to send now.
+    /// What a program prints, for as long as that is good. It runs at most once at a time, and until `stop` is set. A
+    /// certificate that it prints goes to `on_identity`.
+    pub fn exec(config: ExecConfig, clock: Arc<dyn Clock>, stop: StopToken, on_identity: OnIdentity) -> Self {
+        Self(Source::Exec(Box::new(Plugin::new(
+            config,
+            clock,
+            stop,
+            on_identity,
+        ))))
+    }
+
+    /// What to send now. A program may run for this, for up to a minute.
     ///
     /// # Errors
     /// There is nothing to send though there should be.
     pub fn credential(&self) -> Result<Credential, AuthError> {
         Ok(match &self.0 {
-            Source::Nobody => Credential {
-                authorization: None,
-                generation: 0,
-            },
-            Source::Token(token) => Credential {
-                authorization: Some(token.clone()),
-                generation: 0,
-            },
+            Source::Nobody => Credential::new(None, 0),
+            Source::Token(token) => Credential::new(Some(token.clone()), 0),
             Source::File(file) => file.credential(MAX_AGE),
+            Source::Exec(plugin) => plugin.credential()?,
         })
     }
 
@@ -99,6 +129,7 @@ impl Auth {
         match &self.0 {
             Source::Nobody | Source::Token(_) => false,
             Source::File(file) => file.credential(Duration::ZERO).generation != refused.generation,
+            Source::Exec(plugin) => plugin.renew(refused),
         }
     }
 }
@@ -125,10 +156,7 @@ impl TokenFile {
             }
             (Err(error), None) => return Err(error),
         };
-        let current = Credential {
-            authorization: Some(authorization),
-            generation: 0,
-        };
+        let current = Credential::new(Some(authorization), 0);
         let state = Mutex::new(State {
             current,
             read: clock.now(),
@@ -158,10 +186,7 @@ impl TokenFile {
             Ok(token) => {
                 state.failing = false;
                 if state.current.authorization.as_ref() != Some(&token) {
-                    state.current = Credential {
-                        authorization: Some(token),
-                        generation: state.current.generation + 1,
-                    };
+                    state.current = Credential::new(Some(token), state.current.generation + 1);
                 }
             }
             Err(error) => {

@@ -1,8 +1,13 @@
 //! The API server as its client sees it. Knows nothing about clouds.
 
+mod answer;
 pub mod auth;
+mod call;
 pub mod client;
+pub mod connect;
 pub mod error;
+pub mod exec;
+pub mod kubeconfig;
 pub mod patch;
 pub mod path;
 pub mod retry;
@@ -10,5 +15,7 @@ mod status;
 pub mod types;
 pub mod watch;
 
-pub use client::{Call, Client, ClientOptions, PatchType};
+pub use call::{Call, PatchType};
+pub use client::{Client, ClientOptions};
+pub use connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 pub use error::Error;

@@ -1,1 +1,132 @@
-//! To be written.
+//! The patches this daemon sends, shaped by hand. Every write is a patch, never a whole object: our types do not hold all fields.
+//!
+//! Each carries the object's UID, so that a successor of the same name is never hit, and none a resourceVersion: each may be
+//! applied twice, and to a newer object. Source: kube-client.md 6.4, 6.5.
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, PatchType};
+use super::types::{LoadBalancerIngress, ObjectMeta};
+
+/// What to change on a Service, in one request to its `status`. Metadata may be changed there too, and RBAC on
+/// `services/status` is all it needs. Source: kube-client.md 6.4.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServicePatch<'a> {
+    add_finalizer: Option<&'a str>,
+    remove_finalizer: Option<&'a str>,
+    annotation: Option<(&'a str, Option<&'a str>)>,
+    ingress: Option<&'a [LoadBalancerIngress]>,
+}
+
+impl<'a> ServicePatch<'a> {
+    /// Adds to the set of finalizers.
+    pub fn add_finalizer(mut self, name: &'a str) -> Self {
+        self.add_finalizer = Some(name);
+        self
+    }
+
+    /// Takes out of the set of finalizers; the others stay, also those added meanwhile.
+    pub fn remove_finalizer(mut self, name: &'a str) -> Self {
+        self.remove_finalizer = Some(name);
+        self
+    }
+
+    /// Sets one annotation, or removes it.
+    pub fn annotation(mut self, key: &'a str, value: Option<&'a str>) -> Self {
+        self.annotation = Some((key, value));
+        self
+    }
+
+    /// Sets where traffic enters; an empty list clears it.
+    pub fn ingress(mut self, ingress: &'a [LoadBalancerIngress]) -> Self {
+        self.ingress = Some(ingress);
+        self
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The request for the Service with this metadata.
+    pub fn call(&self, meta: &ObjectMeta) -> Call {
+        let path = format!(
+            "/api/v1/namespaces/{}/services/{}/status",
+            meta.namespace, meta.name
+        );
+        Call::patch(path, PatchType::Strategic, &self.body(&meta.uid))
+    }
+
+    fn body(&self, uid: &str) -> Value {
+        let mut metadata = Map::from_iter([("uid".to_string(), json!(uid))]);
+        if let Some(name) = self.add_finalizer {
+            metadata.insert("finalizers".into(), json!([name]));
+        }
+        if let Some(name) = self.remove_finalizer {
+            metadata.insert("$deleteFromPrimitiveList/finalizers".into(), json!([name]));
+        }
+        if let Some((key, value)) = self.annotation {
+            metadata.insert("annotations".into(), json!({ key: value }));
+        }
+        let mut body = json!({ "metadata": metadata });
+        match self.ingress {
+            None => {}
+            Some([]) => body["status"] = json!({ "loadBalancer": { "ingress": null } }),
+            Some(ingress) => body["status"] = json!({ "loadBalancer": { "ingress": ingress } }),
+        }
+        body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_patch_has_its_shape() {
+        let ingress = [LoadBalancerIngress::ip("10.0.0.1".parse().unwrap())];
+        for (case, patch, want) in [
+            (
+                "before the first write",
+                ServicePatch::default()
+                    .add_finalizer("f")
+                    .annotation("a/b", Some("slb-1")),
+                json!({"metadata":{"uid":"u1","finalizers":["f"],"annotations":{"a/b":"slb-1"}}}),
+            ),
+            (
+                "served",
+                ServicePatch::default().ingress(&ingress),
+                json!({"metadata":{"uid":"u1"},"status":{"loadBalancer":{"ingress":[{"ip":"10.0.0.1"}]}}}),
+            ),
+            (
+                "cleaned up",
+                ServicePatch::default()
+                    .remove_finalizer("f")
+                    .annotation("a/b", None)
+                    .ingress(&[]),
+                json!({"metadata":{"uid":"u1","$deleteFromPrimitiveList/finalizers":["f"],"annotations":{"a/b":null}},
+                       "status":{"loadBalancer":{"ingress":null}}}),
+            ),
+        ] {
+            assert!(!patch.is_empty(), "{case}");
+            assert_eq!(patch.body("u1"), want, "{case}");
+        }
+        assert!(ServicePatch::default().is_empty());
+    }
+
+    #[test]
+    fn it_goes_to_the_status_of_that_service() {
+        let meta = ObjectMeta {
+            name: "web".into(),
+            namespace: "shop".into(),
+            uid: "u1".into(),
+            ..ObjectMeta::default()
+        };
+        let call = ServicePatch::default().add_finalizer("f").call(&meta);
+        assert_eq!(
+            call.describe(),
+            "PATCH /api/v1/namespaces/shop/services/web/status"
+        );
+        assert_eq!(call.body.unwrap().0, "application/strategic-merge-patch+json");
+    }
+}

@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::config::values;
+use crate::inspur::name::ClusterId;
 
 /// An `https` URL without user, query or fragment; plain `http` only to this machine.
 pub(super) fn url(text: &str) -> Result<String, String> {
@@ -71,19 +72,11 @@ pub(super) fn token(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// `[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?`. Source: inspur-api.md 7.
-pub(super) fn cluster_id(text: &str) -> Result<String, String> {
-    let edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let bytes = text.as_bytes();
-    let inside = bytes
-        .iter()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-');
-    if bytes.len() > 16 || !inside || !edge(bytes.first()) || !edge(bytes.last()) {
-        return Err(
-            "must be 1 to 16 lower-case letters, digits and hyphens, with no hyphen first or last".to_owned(),
-        );
-    }
-    Ok(text.to_owned())
+/// Who a cluster is in names in the cloud.
+pub(super) fn cluster_id(text: &str) -> Result<ClusterId, String> {
+    ClusterId::parse(text).ok_or_else(|| {
+        "must be 1 to 16 lower-case letters, digits and hyphens, with no hyphen first or last".to_owned()
+    })
 }
 
 /// What a Kubernetes label may hold. Source: kubernetes/apimachinery, pkg/util/validation, IsValidLabelValue.
@@ -99,15 +92,6 @@ pub(super) fn label(text: &str) -> Result<String, String> {
         );
     }
     Ok(text.to_owned())
-}
-
-/// `on` is true.
-pub(super) fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("must be on or off".to_owned()),
-    }
 }
 
 /// Calls a second.

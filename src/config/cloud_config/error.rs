@@ -88,13 +88,21 @@ pub enum Problem {
         /// The keys that were found, by way.
         found: String,
     },
-    /// A secret and a file for it.
-    #[error("{key} and {file} exclude each other: remove one")]
-    SecretTwice {
-        /// The key of the secret.
+    /// Two keys that say the same, such as a secret and a file for it.
+    #[error("{key} and {other} exclude each other: remove one")]
+    Exclusive {
+        /// One key.
         key: &'static str,
-        /// The key of its file.
-        file: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// What no annotation could hold either.
+    #[error("{key}: {reason}")]
+    Default {
+        /// The key.
+        key: &'static str,
+        /// What was found, and what is allowed.
+        reason: String,
     },
 }
 

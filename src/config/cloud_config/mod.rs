@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::Warning;
 use super::nearest::nearest;
+use crate::inspur::annotations::{self, Defaults};
+use crate::inspur::api::Credentials;
+use crate::inspur::name::ClusterId;
 use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 
@@ -19,7 +22,7 @@ pub mod keys;
 mod read;
 
 pub use error::{Error, Problem};
-use keys::{Key, Kind};
+use keys::{KEYS, Key, Kind};
 
 /// A larger file is no cloud config.
 const MAX_BYTES: u64 = 1 << 20;
@@ -36,71 +39,19 @@ pub struct CloudConfig {
     /// A readable file of PEM certificates to verify the cloud against. `None`: the system's.
     pub ca_file: Option<PathBuf>,
     /// Who we are in names in the cloud. `None`: derive it from `kube-system`'s UID.
-    pub cluster_id: Option<String>,
+    pub cluster_id: Option<ClusterId>,
     /// Region of Nodes where no instance API tells it.
     pub region: Option<String>,
     /// Zone of Nodes where no instance API tells it.
     pub zone: Option<String>,
     /// The cluster's subnet.
     pub subnet_id: Option<String>,
-    /// Listeners that no annotation gives a health check or takes it from.
-    pub health_check: HealthCheck,
     /// Calls to the cloud a second; 0 for no limit of ours.
     pub api_qps: f64,
     /// Calls to the cloud at once before `api_qps` limits them.
     pub api_burst: u32,
-    /// Defaults of annotations, as written, in the file's order.
-    pub defaults: Vec<AnnotationDefault>,
-}
-
-/// How to get a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// Keycloak's token exchange.
-    Keycloak {
-        /// The token endpoint.
-        url: String,
-        /// Who asks.
-        client_id: String,
-        /// Proves it.
-        client_secret: SecretSource,
-        /// For whom.
-        requested_subject: String,
-    },
-    /// A ready token.
-    Static {
-        /// The token, perhaps with `Bearer ` before it.
-        token: SecretSource,
-    },
-    /// INSPUR's IAM, by password.
-    IamPassword {
-        /// The token endpoint.
-        url: String,
-        /// `main.sub`.
-        username: String,
-        /// The password.
-        password: SecretSource,
-    },
-}
-
-/// Whether listeners have a health check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HealthCheck {
-    /// They have one.
-    On,
-    /// They have none.
-    Off,
-}
-
-/// The default of one annotation. What it may hold is known to the module that reads annotations.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnnotationDefault {
-    /// The annotation's last part: `forward-rule`.
-    pub key: &'static str,
-    /// As written.
-    pub value: String,
-    /// Where; from 1.
-    pub line: usize,
+    /// How listeners are where no annotation says it; `health-check` included.
+    pub defaults: Defaults,
 }
 
 /// What came of reading a cloud config.
@@ -148,6 +99,10 @@ pub fn parse(path: &Path, text: &str) -> Loaded {
     }
 }
 
+/// Two keys of one meaning.
+const HEALTH_CHECK: &str = "health-check";
+const IS_HEALTH_CHECK: &str = "is-healthcheck";
+
 /// Why a key of a way is missed.
 const NEEDED: &str = "the way to a token that is configured needs it";
 
@@ -179,14 +134,14 @@ const STATIC: Way = Way {
     keys: &[],
     secret: ("kktoken", "kktoken-file"),
     either: "kktoken or kktoken-file",
-    build: |_, token| Credentials::Static { token },
+    build: |_, token| Credentials::Static(token),
 };
 const IAM_PASSWORD: Way = Way {
     name: "the password login",
     keys: &["iam-url", "iam-username"],
     secret: ("iam-password", "iam-password-file"),
     either: "iam-password or iam-password-file",
-    build: |values, password| Credentials::IamPassword {
+    build: |values, password| Credentials::Iam {
         url: values[0].clone(),
         username: values[1].clone(),
         password,
@@ -289,10 +244,6 @@ impl<'a> Reader<'a> {
             region: self.checked("region", check::label),
             zone: self.checked("zone", check::label),
             subnet_id: self.checked("subnet-id", check::text),
-            health_check: match self.or_default("health-check", check::switch) {
-                true => HealthCheck::On,
-                false => HealthCheck::Off,
-            },
             api_qps: self.or_default("api-qps", check::rate),
             api_burst: self.or_default("api-burst", check::count),
             defaults: self.defaults(),
@@ -388,7 +339,7 @@ impl<'a> Reader<'a> {
                     Err(problem) => (Some(given.line), problem),
                 }
             }
-            (true, Some(given)) => (Some(given.line), Problem::SecretTwice { key, file }),
+            (true, Some(given)) => (Some(given.line), Problem::Exclusive { key, other: file }),
             (false, None) => (
                 None,
                 Problem::Missing {
@@ -411,20 +362,38 @@ impl<'a> Reader<'a> {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    fn defaults(&self) -> Vec<AnnotationDefault> {
-        let kind = |name| keys::find(name).map(|key| key.kind);
-        let of_annotations = self
-            .found
+    /// What the module that reads annotations takes them for.
+    fn defaults(&mut self) -> Defaults {
+        let mut defaults = Defaults::default();
+        let mut wrong = Vec::new();
+        for key in KEYS
             .iter()
-            .filter(|(name, _)| kind(name) == Some(Kind::Annotation));
-        let mut defaults: Vec<AnnotationDefault> = of_annotations
-            .map(|(key, found)| AnnotationDefault {
-                key,
-                value: found.value.clone(),
-                line: found.line,
-            })
-            .collect();
-        defaults.sort_by_key(|default| default.line);
+            .filter(|key| matches!(key.kind, Kind::Annotation | Kind::Switch))
+        {
+            let Some(Found { line, value }) = self.found.get(key.name) else {
+                continue;
+            };
+            match annotations::set_default(&mut defaults, key.name, value) {
+                Ok(known) => debug_assert!(known, "{} is the default of an annotation", key.name),
+                Err(reason) => wrong.push((
+                    *line,
+                    Problem::Default {
+                        key: key.name,
+                        reason,
+                    },
+                )),
+            }
+        }
+        if let (Some(given), true) = (
+            self.found.get(IS_HEALTH_CHECK),
+            self.found.contains_key(HEALTH_CHECK),
+        ) {
+            let (key, other) = (HEALTH_CHECK, IS_HEALTH_CHECK);
+            wrong.push((given.line, Problem::Exclusive { key, other }));
+        }
+        for (line, problem) in wrong {
+            self.error(line, problem);
+        }
         defaults
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::inspur::annotations::Switch;
+use crate::inspur::model::ForwardRule;
 use crate::runtime::chain;
 
 const OLD: &str = "# INSPUR Cloud
@@ -43,10 +45,9 @@ fn the_old_file_works_as_it_is() {
             region: None,
             zone: None,
             subnet_id: Some("subnet-1".into()),
-            health_check: HealthCheck::On,
             api_qps: 0.0,
             api_burst: 50,
-            defaults: vec![],
+            defaults: Defaults::default(),
         }
     );
 }
@@ -68,32 +69,52 @@ fn every_key_is_read() {
     assert_eq!(slb_and_ecs, ("https://x/slbs", Some("https://x/instances")));
     assert_eq!(
         config.credentials,
-        Credentials::IamPassword {
+        Credentials::Iam {
             url: "https://iam/auth".into(),
             username: "main.sub".into(),
             password: SecretSource::Value(Secret::new("p")),
         }
     );
     let names = (
-        config.cluster_id.as_deref(),
+        config.cluster_id.as_ref().map(ClusterId::as_str),
         config.region.as_deref(),
         config.zone.as_deref(),
     );
     assert_eq!(names, (Some("prod-1"), Some("cn-north-3"), Some("a")));
-    let rest = (config.health_check, config.api_qps, config.api_burst);
-    assert_eq!(rest, (HealthCheck::Off, 2.5, 7));
-    let default = |key, value: &str, line| AnnotationDefault {
-        key,
-        value: value.into(),
-        line,
-    };
+    assert_eq!((config.api_qps, config.api_burst), (2.5, 7));
     assert_eq!(
         config.defaults,
-        [
-            default("healthcheck-max", "5", 12),
-            default("forward-rule", "WRR", 13)
-        ]
+        Defaults {
+            rule: Some(ForwardRule::WeightedRoundRobin),
+            check: Some(Switch::Off),
+            check_tries: Some(5),
+            ..Defaults::default()
+        }
     );
+}
+
+#[test]
+fn defaults_of_annotations_are_checked_as_annotations_are() {
+    let name = |key: &Key| {
+        key.kind == Kind::Annotation
+            && annotations::set_default(&mut Defaults::default(), key.name, "\n") == Ok(false)
+    };
+    assert!(
+        !KEYS.iter().any(name),
+        "every such key is known to the module that reads annotations"
+    );
+    let found = errors(
+        "slbUrl-pre=https://x/slbs\nkktoken=t\nforward-rule=fast\nhealthcheck-port=-1\nis-healthcheck=1\nhealth-check=maybe\n",
+    );
+    for (error, want) in found.iter().zip([
+        "/etc/cloud-config:3: forward-rule: \"fast\" is not allowed",
+        "/etc/cloud-config:4: healthcheck-port: \"-1\" is not allowed",
+        "/etc/cloud-config:5: health-check and is-healthcheck exclude each other",
+        "/etc/cloud-config:6: health-check: \"maybe\" is not allowed; on and off are",
+    ]) {
+        assert!(error.starts_with(want), "{found:?}");
+    }
+    assert_eq!(found.len(), 4, "{found:?}");
 }
 
 #[test]
@@ -124,7 +145,7 @@ fn all_errors_come_at_once_with_their_lines() {
             "/etc/cloud-config:2: this line is not key=value",
             "/etc/cloud-config:3: kktoken: it must be one line of ASCII",
             r#"/etc/cloud-config:4: cluster-id is "Prod": it must be 1 to 16 lower-case letters, digits and hyphens, with no hyphen first or last"#,
-            r#"/etc/cloud-config:5: health-check is "yes": it must be on or off"#,
+            r#"/etc/cloud-config:5: health-check: "yes" is not allowed; on and off are"#,
             r#"/etc/cloud-config:6: api-qps is "-1": it must be a number from 0 to 100000"#,
             r#"/etc/cloud-config:7: api-burst is "0": it must be a whole number from 1 to 100000"#,
             r#"/etc/cloud-config:8: zone is "a b": it must be 1 to 63 letters, digits, -, _ and ., with a letter or digit first and last"#,
@@ -236,7 +257,7 @@ fn files_are_found_beside_the_config_and_checked() {
     };
 
     let config = load("kktoken-file=token\nca-file=ca.pem\n").config.unwrap();
-    let Credentials::Static { token } = config.credentials else {
+    let Credentials::Static(token) = config.credentials else {
         panic!("{config:?}")
     };
     assert_eq!(token.read().unwrap(), Secret::new("s3cr3t"));

@@ -26,7 +26,11 @@ pub enum Pem {
 }
 
 impl Pem {
-    fn read(&self, what: &'static str) -> Result<Vec<u8>, SetupError> {
+    /// The bytes now; `what` says for errors what they are.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&self, what: &'static str) -> Result<Vec<u8>, SetupError> {
         match self {
             Self::Text { text, .. } => Ok(text.expose().as_bytes().to_vec()),
             Self::File(path) => fs::read(path).map_err(|source| SetupError::Unreadable {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
 use rustls::ServerConfig;
@@ -202,7 +202,13 @@ fn deadlines_bound_each_part() {
     // the limit on silence is not for the head
     request.limits.silence = Duration::from_millis(1);
     request.limits.head = Duration::from_millis(50);
+    let begun = Instant::now();
     let error = plain().exchange(&request).unwrap_err();
+    assert!(
+        begun.elapsed() >= request.limits.head,
+        "it gave up early: {:?}",
+        begun.elapsed()
+    );
     assert!(
         matches!(&error, Error::NoAnswer { source, .. } if source.kind() == io::ErrorKind::TimedOut
             && source.to_string().contains("50ms")),

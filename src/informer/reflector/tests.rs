@@ -454,6 +454,20 @@ fn a_watch_cut_anywhere_goes_on_without_loss() {
 }
 
 #[test]
+fn only_watches_that_end_at_once_without_a_word_lead_to_a_list() {
+    let half = Chunk::Bytes(br#"{"type":"ADDED","#.to_vec());
+    for (case, heard, want) in [
+        ("nothing", vec![], "nodes?resourceVersion=7"),
+        ("a word", vec![bookmark(7)], &watch_from(7)),
+        ("half a word", vec![half], &watch_from(7)),
+    ] {
+        let end = || watch(heard.clone());
+        let answers = [list(7, &[]), end(), end(), end(), watch([])];
+        assert_eq!(world(answers).run().last().unwrap(), want, "{case}");
+    }
+}
+
+#[test]
 fn events_again_and_events_of_old_change_nothing() {
     let mut w = world([
         list(7, &[node("a", 5)]),

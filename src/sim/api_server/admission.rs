@@ -58,8 +58,9 @@ pub(super) fn check_metadata(resource: Resource, object: &Value, before: Option<
         for (key, value) in map {
             let path = format!("metadata.{field}");
             if !is_qualified(key) {
-                causes.push(Cause::invalid(path, key.as_str(), NOT_QUALIFIED));
-            } else if values && !value.as_str().is_some_and(is_label_value) {
+                causes.push(Cause::invalid(path.clone(), key.as_str(), NOT_QUALIFIED));
+            }
+            if values && !value.as_str().is_some_and(is_label_value) {
                 causes.push(Cause::invalid(path, value.clone(), NOT_A_LABEL_VALUE));
             }
         }
@@ -82,9 +83,15 @@ pub(super) fn check_metadata(resource: Resource, object: &Value, before: Option<
     causes
 }
 
-fn check_immutable_metadata(object: &Value, before: &Value) -> Option<Cause> {
-    let (now, old) = (text(object, "/metadata/uid"), text(before, "/metadata/uid"));
-    (now != old).then(|| Cause::invalid("metadata.uid", now, "field is immutable"))
+fn check_immutable_metadata(object: &Value, before: &Value) -> impl Iterator<Item = Cause> {
+    ["uid", "creationTimestamp", "deletionTimestamp"]
+        .into_iter()
+        .filter_map(|field| {
+            let pointer = format!("/metadata/{field}");
+            let (now, old) = (text(object, &pointer), text(before, &pointer));
+            let changed = !now.is_empty() && now != old;
+            changed.then(|| Cause::invalid(format!("metadata.{field}"), now, "field is immutable"))
+        })
 }
 
 fn check_no_new_finalizers(finalizers: &[&str], before: &Value) -> Option<Cause> {
@@ -116,7 +123,10 @@ fn check_node(object: &Value, before: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let old_provider = before.map_or("", |b| text(b, "/spec/providerID"));
     if !old_provider.is_empty() && old_provider != text(object, "/spec/providerID") {
-        let detail = "field cannot be modified once set";
+        let detail = match text(object, "/spec/providerID") {
+            "" => "field cannot be cleared once set",
+            _ => "field cannot be modified once set",
+        };
         causes.push(Cause::invalid("spec.providerID", Value::Null, detail));
     }
     let taints = list(object, "/spec/taints");
@@ -126,6 +136,13 @@ fn check_node(object: &Value, before: Option<&Value>) -> Vec<Cause> {
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
         if !is_qualified(key) {
             causes.push(Cause::invalid(field(".key"), key, NOT_QUALIFIED));
+        }
+        if !is_label_value(text(taint, "/value")) {
+            causes.push(Cause::invalid(
+                field(".value"),
+                text(taint, "/value"),
+                NOT_A_LABEL_VALUE,
+            ));
         }
         if effect.is_empty() {
             causes.push(Cause::required(field(".effect"), ""));
@@ -176,10 +193,6 @@ fn check_lease(object: &Value) -> Vec<Cause> {
             transitions,
             "must be greater than or equal to 0",
         ));
-    }
-    if given("/spec/preferredHolder") && !given("/spec/strategy") {
-        let field = "spec.preferredHolder";
-        causes.push(Cause::forbidden(field, "can only be set if strategy is defined"));
     }
     causes
 }

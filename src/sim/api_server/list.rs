@@ -185,7 +185,7 @@ fn check_match(kube: KubeVersion, options: &ListOptions, asked: Option<u64>) -> 
         let supported = ["Exact", "NotOlderThan"];
         Cause::unsupported(FIELD, options.version_match.as_str(), &supported)
     } else if options.version_match == "Exact" && asked == Some(0) {
-        let detail = "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
+        let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
         Cause::forbidden(FIELD, detail)
     } else {
         return Ok(());

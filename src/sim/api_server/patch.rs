@@ -34,8 +34,8 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 /// Applies a strategic merge patch to an object of `type_`: like [`merge`], but lists follow the type.
 ///
 /// # Errors
-/// An unknown directive: 400. An element without its merge key, or elements in another order than
-/// `$setElementOrder` gives: 500, as the real server answers.
+/// An unknown directive, an element without its merge key, elements in another order than `$setElementOrder` gives: all
+/// 500, as the real server answers.
 pub(super) fn strategic(
     target: &mut Map<String, Value>,
     patch: &Map<String, Value>,
@@ -52,7 +52,7 @@ pub(super) fn strategic(
             return Ok(());
         }
         Some("merge") | None => {}
-        Some(other) => return Err(Failure::bad_request(format!("Unknown patch type found: {other}"))),
+        Some(other) => return Err(Failure::internal(format!("unknown patch type: {other}"))),
     }
     if let Some(Value::Array(keys)) = patch.get("$retainKeys") {
         target.retain(|field, _| keys.iter().any(|k| k.as_str() == Some(field)));
@@ -150,7 +150,7 @@ fn merge_list(
         let found = list.iter().position(|other| identity(other, how) == id);
         match directive(item).as_deref() {
             Some("delete") => list.retain(|other| identity(other, how) != id),
-            Some(other) => return Err(Failure::bad_request(format!("Unknown patch type found: {other}"))),
+            Some(other) => return Err(Failure::internal(format!("unknown patch type: {other}"))),
             None => {
                 match found.map(|at| &mut list[at]) {
                     Some(Value::Object(old)) if item.is_object() => {
@@ -457,7 +457,7 @@ mod tests {
             (
                 "an unknown directive",
                 json!({"metadata": {"$patch": "explode"}}),
-                400,
+                500,
             ),
         ] {
             let failure = applied(Resource::Services, json!({}), &patch).unwrap_err();

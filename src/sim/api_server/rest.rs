@@ -24,7 +24,7 @@ pub(super) enum Routed {
     /// It only reads: here is the answer.
     Done(Outcome),
     /// It writes.
-    Write(Write),
+    Write(Box<Write>),
 }
 
 /// What to write, and where.
@@ -96,7 +96,7 @@ impl State {
         self.access.authorize(&who, &ask)?;
         let Some(resource) = place.resource() else {
             return match (place.group.as_str(), place.version.as_str()) {
-                ("" | "coordination.k8s.io", "v1") => Err(Failure::no_resource()),
+                ("", _) | ("coordination.k8s.io", "v1") => Err(Failure::no_resource()),
                 _ => Ok(Routed::Done(Outcome::Full(not_found_page()))),
             };
         };
@@ -107,12 +107,12 @@ impl State {
             "list" => Outcome::Full(self.list(resource, &place, &options, form(request)?, now)?),
             "watch" => self.watch(resource, &place, options, form(request)?, now)?,
             _ => {
-                return Ok(Routed::Write(Write {
+                return Ok(Routed::Write(Box::new(Write {
                     verb,
                     resource,
                     place,
                     options,
-                }));
+                })));
             }
         }))
     }
@@ -238,9 +238,8 @@ fn check_place(resource: Resource, place: &Place, verb: &str) -> Result<(), Fail
     }
     let fits = match verb {
         "get" | "watch" | "list" => true,
-        "create" | "deletecollection" => {
-            !named && !everywhere && !(verb != "create" && resource == Resource::Namespaces)
-        }
+        "create" => !named && !everywhere,
+        "deletecollection" => !named && !everywhere && resource != Resource::Namespaces,
         "update" | "patch" | "delete" => named,
         _ => false,
     };
@@ -293,4 +292,4 @@ fn not_found_page() -> Reply {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

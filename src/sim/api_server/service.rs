@@ -182,4 +182,133 @@ fn node_ports(service: &Value) -> Vec<i64> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests {
+    use super::*;
+
+    fn updated(before: &Value, mut service: Value) -> Value {
+        keep_allocated(&mut service, before);
+        default(KubeVersion::Current, &mut service);
+        drop_dependent(&mut service, before);
+        service
+    }
+
+    #[test]
+    fn what_is_left_out_is_filled() {
+        for (case, version, spec, want) in [
+            (
+                "a port and no more",
+                KubeVersion::Current,
+                json!({"ports": [{"port": 80}]}),
+                json!({"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                    "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}),
+            ),
+            (
+                "a load balancer",
+                KubeVersion::Current,
+                json!({"type": "LoadBalancer", "ports": [{"port": 53, "protocol": "UDP", "targetPort": "dns"}]}),
+                json!({"type": "LoadBalancer", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                    "externalTrafficPolicy": "Cluster", "allocateLoadBalancerNodePorts": true,
+                    "ports": [{"port": 53, "protocol": "UDP", "targetPort": "dns"}]}),
+            ),
+            (
+                "a load balancer, long ago",
+                KubeVersion::V1_14,
+                json!({"type": "LoadBalancer"}),
+                json!({"type": "LoadBalancer", "sessionAffinity": "None", "externalTrafficPolicy": "Cluster"}),
+            ),
+            (
+                "a name elsewhere",
+                KubeVersion::Current,
+                json!({"type": "ExternalName", "externalName": "a.b"}),
+                json!({"type": "ExternalName", "externalName": "a.b", "sessionAffinity": "None"}),
+            ),
+        ] {
+            let mut service = json!({"spec": spec});
+            default(version, &mut service);
+            assert_eq!(service["spec"], want, "{case}");
+            assert_eq!(service["status"], json!({"loadBalancer": {}}), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_vip_unless_the_release_does_not_know_the_word() {
+        let sent = json!({"spec": {"type": "LoadBalancer"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"ip": "1.2.3.5", "ipMode": "Proxy"}, {"hostname": "a.b"}]}}});
+        for (version, want) in [
+            (
+                KubeVersion::Current,
+                json!([{"ip": "1.2.3.4", "ipMode": "VIP"}, {"ip": "1.2.3.5", "ipMode": "Proxy"}, {"hostname": "a.b"}]),
+            ),
+            (
+                KubeVersion::V1_14,
+                sent["status"]["loadBalancer"]["ingress"].clone(),
+            ),
+        ] {
+            let mut service = sent.clone();
+            default(version, &mut service);
+            assert_eq!(service["status"]["loadBalancer"]["ingress"], want, "{version:?}");
+        }
+    }
+
+    fn load_balancer() -> Value {
+        json!({
+            "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster",
+                "sessionAffinity": "None", "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b",
+                "clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.9"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "healthCheckNodePort": 31000, "ports": [{"name": "a", "port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30080}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4", "ipMode": "VIP"}]}},
+        })
+    }
+
+    #[test]
+    fn an_update_keeps_what_was_handed_out() {
+        let before = load_balancer();
+        let port = |name: &str, port: u16| json!({"name": name, "port": port});
+        for (case, ports, want) in [
+            ("the same", json!([port("a", 80)]), vec![30080]),
+            (
+                "another number under the old name",
+                json!([port("a", 81)]),
+                vec![30080],
+            ),
+            ("another name loses it", json!([port("b", 80)]), vec![0]),
+            ("one more", json!([port("a", 80), port("b", 81)]), vec![30080, 0]),
+        ] {
+            let spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": ports});
+            let service = updated(&before, json!({"spec": spec}));
+            assert_eq!(node_ports(&service), want, "{case}");
+            let kept = (
+                &service["spec"]["clusterIP"],
+                &service["spec"]["healthCheckNodePort"],
+            );
+            assert_eq!(kept, (&json!("10.0.0.9"), &json!(31000)), "{case}");
+        }
+    }
+
+    #[test]
+    fn another_type_loses_what_only_the_old_one_had() {
+        let before = load_balancer();
+        let mut service = before.clone();
+        service["spec"]["type"] = "ClusterIP".into();
+        let service = updated(&before, service);
+        assert_eq!(
+            service,
+            json!({
+                "spec": {"type": "ClusterIP", "internalTrafficPolicy": "Cluster", "sessionAffinity": "None", "clusterIP": "10.0.0.9",
+                    "clusterIPs": ["10.0.0.9"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                    "ports": [{"name": "a", "port": 80, "protocol": "TCP", "targetPort": 80}]},
+                "status": {"loadBalancer": {}},
+            })
+        );
+    }
+
+    #[test]
+    fn a_policy_for_all_nodes_needs_no_health_check_port() {
+        let before = load_balancer();
+        let mut service = before.clone();
+        service["spec"]["externalTrafficPolicy"] = "Cluster".into();
+        let service = updated(&before, service);
+        assert_eq!(service["spec"].get("healthCheckNodePort"), None);
+        assert_eq!(service["status"], before["status"]);
+    }
+}

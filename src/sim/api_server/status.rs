@@ -220,7 +220,7 @@ impl Failure {
     }
 
     pub(super) fn unsupported_media_type(message: &str) -> Self {
-        Self::new(415, "UnsupportedMediaType", message, Some(json!({})))
+        Self::new(415, "UnsupportedMediaType", message, None)
     }
 
     /// A JSON patch whose test or path fails.

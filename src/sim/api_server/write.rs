@@ -173,14 +173,18 @@ impl State {
                 patch::strategic(target, fields, Some(schema::type_of(resource)))?;
             }
             _ => {
-                return Err(Failure::bad_request(
-                    "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
-                ));
+                let prefix = if media == known[0] {
+                    "error decoding patch: "
+                } else {
+                    ""
+                };
+                return Err(Failure::bad_request(format!(
+                    "{prefix}json: cannot unmarshal array into Go value of type map[string]interface {{}}"
+                )));
             }
         }
-        let object = self.decode(resource, &object, strict(request), Some(&sent))?;
+        let mut object = self.decode(resource, &object, strict(request), Some(&sent))?;
         check_name(place, &object)?;
-        let mut object = object;
         set_namespace(resource, scope(resource, place), &mut object)?;
         let stored = self.write(resource, place, &before, object, Keep::of(request))?;
         Ok(Reply::json(200, &stored))
@@ -206,8 +210,8 @@ impl State {
             set(&mut object, "/metadata/uid", text(before, "/metadata/uid"));
         }
         let status = place.subresource == "status";
-        admission::keep(resource, &mut object, before, status);
         let mut causes = admission::check_metadata(resource, &object, Some(before));
+        admission::keep(resource, &mut object, before, status);
         let key = key(resource, place);
         if resource == Resource::Services {
             if !status {
@@ -348,7 +352,7 @@ impl State {
             .ok_or_else(|| Failure::not_found(resource, &place.name))
     }
 
-    /// `patch` is what was sent, when `value` is the result of patching.
+    /// `patch` is what was sent, when `value` is the result of patching: then what is wrong is the patch.
     fn decode(
         &self,
         resource: Resource,
@@ -356,7 +360,19 @@ impl State {
         strict: bool,
         patch: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let decoded = schema::decode(resource, self.settings.version, value)?;
+        let in_patch = |why: &str, sent: &Value| {
+            let shown = sent.to_string();
+            Failure::invalid_kind("", "", "", &[Cause::invalid("patch", shown, why)])
+        };
+        let decoded = match (schema::decode(resource, self.settings.version, value), patch) {
+            (Err(failure), Some(sent)) => return Err(in_patch(&failure.message, sent)),
+            (decoded, _) => decoded?,
+        };
+        let kind = resource.kind();
+        let sent_kind = text(value, "/kind");
+        if let (Some(sent), false) = (patch, sent_kind == kind) {
+            return Err(in_patch(&format!("no kind {sent_kind:?} is registered"), sent));
+        }
         if !strict || decoded.unknown.is_empty() {
             return Ok(decoded.object);
         }
@@ -366,12 +382,11 @@ impl State {
             .map(|f| format!("unknown field {f:?}"))
             .collect();
         let why = format!("strict decoding error: {}", unknown.join(", "));
-        let kind = resource.kind();
         Err(match patch {
             None => Failure::bad_request(format!(
                 "{kind} in version \"v1\" cannot be handled as a {kind}: {why}"
             )),
-            Some(sent) => Failure::invalid_kind("", "", "", &[Cause::invalid("patch", sent.clone(), &why)]),
+            Some(sent) => in_patch(&why, sent),
         })
     }
 
@@ -457,7 +472,10 @@ fn check_name(place: &Place, object: &Value) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::bad_request(match sent {
-        "" => "name must be provided".to_owned(),
+        "" => format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            place.name
+        ),
         sent => format!(
             "the name of the object ({sent}) does not match the name on the URL ({})",
             place.name
@@ -475,3 +493,6 @@ fn success(resource: Resource, last: &Value) -> Value {
     details.insert("uid".into(), last["metadata"]["uid"].clone());
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,132 @@ fn ports_held(service: &Value) -> Vec<u16> {
 fn cluster_ip(service: &Value) -> Option<Ipv4Addr> {
     text(service, "/spec/clusterIP").parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::object::Resource;
+    use super::super::node_ports;
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new(Resource::Services, "default", name)
+    }
+
+    fn fill(held: &Allocations, name: &str, service: &mut Value) -> Vec<Cause> {
+        held.fill(&key(name), KubeVersion::Current, service, || 5)
+    }
+
+    #[test]
+    fn what_is_held_is_not_handed_out_twice_and_comes_back() {
+        let mut held = Allocations::default();
+        let new = || json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]}});
+        let (mut one, mut two, mut three) = (new(), new(), new());
+        fill(&held, "one", &mut one);
+        held.follow(&key("one"), None, Some(&one));
+        fill(&held, "two", &mut two);
+        held.follow(&key("one"), Some(&one), None);
+        fill(&held, "three", &mut three);
+        let got = |s: &Value| (node_ports(s), text(s, "/spec/clusterIP").to_owned());
+        assert_eq!(got(&one), (vec![30005, 30006], "10.0.0.6".into()));
+        assert_eq!(got(&two), (vec![30007, 30008], "10.0.0.7".into()));
+        assert_eq!(got(&three), got(&one));
+    }
+
+    #[test]
+    fn each_type_gets_what_it_needs() {
+        for (case, spec, want_ports, want_health) in [
+            (
+                "inside only",
+                json!({"type": "ClusterIP", "ports": [{"port": 80}]}),
+                vec![0],
+                0,
+            ),
+            (
+                "no node ports wanted",
+                json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]}),
+                vec![0],
+                0,
+            ),
+            (
+                "one number on two protocols shares its node port",
+                json!({"type": "LoadBalancer", "ports": [{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}, {"port": 54, "protocol": "TCP"}]}),
+                vec![30005, 30005, 30006],
+                0,
+            ),
+            (
+                "local traffic",
+                json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]}),
+                vec![30005],
+                30006,
+            ),
+            (
+                "a wish",
+                json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30123}]}),
+                vec![30123],
+                0,
+            ),
+        ] {
+            let mut service = json!({"spec": spec});
+            assert_eq!(fill(&Allocations::default(), "x", &mut service), [], "{case}");
+            let got = (
+                node_ports(&service),
+                number(&service, "/spec/healthCheckNodePort"),
+            );
+            assert_eq!(got, (want_ports, want_health), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_headless_service_keeps_its_none() {
+        let mut service = json!({"spec": {"type": "ClusterIP", "clusterIP": "None"}});
+        fill(&Allocations::default(), "x", &mut service);
+        assert_eq!(service["spec"]["clusterIPs"], json!(["None"]));
+    }
+
+    #[test]
+    fn what_another_holds_or_is_out_of_range_is_refused() {
+        let mut held = Allocations::default();
+        let other = json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.1", "ports": [{"port": 80, "nodePort": 30123}]}});
+        held.follow(&key("other"), None, Some(&other));
+        let port =
+            |node_port: i64| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": node_port}]});
+        let range = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+        for (case, spec, want) in [
+            (
+                "held",
+                port(30123),
+                Cause::invalid(
+                    "spec.ports[0].nodePort",
+                    30123,
+                    "provided port is already allocated",
+                ),
+            ),
+            (
+                "too low",
+                port(123),
+                Cause::invalid("spec.ports[0].nodePort", 123, range),
+            ),
+            (
+                "negative",
+                port(-1),
+                Cause::invalid("spec.ports[0].nodePort", -1, range),
+            ),
+            (
+                "a held address",
+                json!({"type": "ClusterIP", "clusterIP": "10.0.0.1"}),
+                Cause::invalid(
+                    "spec.clusterIPs",
+                    json!(["10.0.0.1"]),
+                    "failed to allocate IP 10.0.0.1: provided IP is already allocated",
+                ),
+            ),
+        ] {
+            assert_eq!(fill(&held, "x", &mut json!({"spec": spec})), [want], "{case}");
+        }
+        assert_eq!(
+            fill(&held, "other", &mut other.clone()),
+            [],
+            "its holder may keep it"
+        );
+    }
+}

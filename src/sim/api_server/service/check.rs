@@ -22,7 +22,9 @@ pub(in super::super) fn check(version: KubeVersion, service: &Value, before: Opt
     if !TYPES.contains(&type_) {
         causes.push(Cause::unsupported("spec.type", type_, &TYPES));
     }
-    if type_ == "ExternalName" {
+    if type_ == "ExternalName" && text(service, "/spec/externalName").is_empty() {
+        causes.push(Cause::required("spec.externalName", ""));
+    } else if type_ == "ExternalName" {
         if let Some(fault) = subdomain_fault(text(service, "/spec/externalName")) {
             causes.push(Cause::invalid(
                 "spec.externalName",
@@ -191,4 +193,210 @@ fn check_ingress(version: KubeVersion, service: &Value) -> Vec<Cause> {
         }
     }
     causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::object::Resource;
+    use super::super::super::status::Failure;
+    use super::*;
+
+    fn faults(version: KubeVersion, service: &Value, before: Option<&Value>) -> String {
+        let causes = check(version, service, before);
+        match causes.is_empty() {
+            true => String::new(),
+            false => Failure::invalid(Resource::Services, "x", &causes).message,
+        }
+    }
+
+    fn valid(spec: &Value) -> Value {
+        let mut service = json!({"spec": {"type": "ClusterIP", "sessionAffinity": "None", "ports": [{"port": 80, "protocol": "TCP"}]}});
+        for (field, value) in spec.as_object().unwrap() {
+            service["spec"][field] = value.clone();
+        }
+        service
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let tcp = |name: &str, port: i64| json!({"name": name, "port": port, "protocol": "TCP"});
+        for (case, spec, want) in [
+            ("nothing", json!({}), ""),
+            ("no ports", json!({"ports": []}), "spec.ports: Required value"),
+            (
+                "no ports, but headless",
+                json!({"ports": [], "clusterIP": "None"}),
+                "",
+            ),
+            (
+                "no names",
+                json!({"ports": [tcp("", 80), tcp("b", 81)]}),
+                "spec.ports[0].name: Required value",
+            ),
+            (
+                "one name twice",
+                json!({"ports": [tcp("a", 80), tcp("a", 81)]}),
+                "spec.ports[1].name: Duplicate value: \"a\"",
+            ),
+            (
+                "one port twice",
+                json!({"ports": [tcp("a", 80), tcp("b", 80)]}),
+                "spec.ports[1]: Duplicate value",
+            ),
+            (
+                "a name in capitals",
+                json!({"ports": [tcp("A", 80)]}),
+                "spec.ports[0].name: Invalid value: \"A\"",
+            ),
+            (
+                "port 0",
+                json!({"ports": [tcp("", 0)]}),
+                "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ),
+            (
+                "port 65536",
+                json!({"ports": [tcp("", 65536)]}),
+                "spec.ports[0].port: Invalid value: 65536",
+            ),
+            (
+                "a protocol",
+                json!({"ports": [{"port": 80, "protocol": "FOO"}]}),
+                "spec.ports[0].protocol: Unsupported value: \"FOO\"",
+            ),
+            (
+                "a node port inside",
+                json!({"ports": [{"port": 80, "protocol": "TCP", "nodePort": 30000}]}),
+                "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+            ),
+            (
+                "a type",
+                json!({"type": "Foo"}),
+                "spec.type: Unsupported value: \"Foo\"",
+            ),
+            (
+                "a name for nobody",
+                json!({"type": "ExternalName"}),
+                "spec.externalName: Required value",
+            ),
+            (
+                "a policy inside",
+                json!({"externalTrafficPolicy": "Local"}),
+                "may only be set for externally-accessible services",
+            ),
+            (
+                "a policy",
+                json!({"type": "NodePort", "externalTrafficPolicy": "Foo"}),
+                "spec.externalTrafficPolicy: Unsupported value: \"Foo\"",
+            ),
+            (
+                "a class inside",
+                json!({"loadBalancerClass": "x"}),
+                "spec.loadBalancerClass: Forbidden",
+            ),
+            (
+                "an address",
+                json!({"clusterIP": "nonsense"}),
+                "spec.clusterIPs[0]: Invalid value: \"nonsense\"",
+            ),
+        ] {
+            let got = faults(KubeVersion::Current, &valid(&spec), None);
+            assert!(
+                got.contains(want) && got.is_empty() == want.is_empty(),
+                "{case}: {got}"
+            );
+        }
+    }
+
+    #[test]
+    fn some_things_are_for_ever() {
+        let before =
+            valid(&json!({"type": "LoadBalancer", "clusterIP": "10.0.0.1", "loadBalancerClass": "a/b"}));
+        for (case, pointer, value, want) in [
+            ("the same", "clusterIP", json!("10.0.0.1"), ""),
+            (
+                "another address",
+                "clusterIP",
+                json!("10.0.0.2"),
+                "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set",
+            ),
+            (
+                "another class",
+                "loadBalancerClass",
+                json!("c/d"),
+                "spec.loadBalancerClass: Invalid value: \"c/d\": may not change once set",
+            ),
+        ] {
+            let mut service = before.clone();
+            service["spec"][pointer] = value;
+            let got = faults(KubeVersion::Current, &service, Some(&before));
+            assert!(
+                got.contains(want) && got.is_empty() == want.is_empty(),
+                "{case}: {got}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_ingress_is_an_address_or_a_name_of_a_load_balancer() {
+        for (case, type_, ingress, want) in [
+            (
+                "both",
+                "LoadBalancer",
+                json!([{"ip": "1.2.3.4", "ipMode": "VIP"}, {"hostname": "a.b"}]),
+                "",
+            ),
+            (
+                "no address",
+                "LoadBalancer",
+                json!([{"ip": "1.2.3.x"}]),
+                "status.loadBalancer.ingress[0].ip: Invalid value: \"1.2.3.x\"",
+            ),
+            (
+                "no name",
+                "LoadBalancer",
+                json!([{"hostname": "A_"}]),
+                "status.loadBalancer.ingress[0].hostname: Invalid value: \"A_\"",
+            ),
+            (
+                "an address as a name",
+                "LoadBalancer",
+                json!([{"hostname": "1.2.3.4"}]),
+                "must be a DNS name, not an IP address",
+            ),
+            (
+                "an unknown mode",
+                "LoadBalancer",
+                json!([{"ip": "::1", "ipMode": "Foo"}]),
+                "ipMode: Unsupported value: \"Foo\"",
+            ),
+            (
+                "a mode of no address",
+                "LoadBalancer",
+                json!([{"hostname": "a", "ipMode": "VIP"}]),
+                "ipMode: Forbidden",
+            ),
+            (
+                "another type",
+                "ClusterIP",
+                json!([{"ip": "1.2.3.4"}]),
+                "may only be used when `spec.type` is 'LoadBalancer'",
+            ),
+        ] {
+            let mut service = valid(&json!({"type": type_}));
+            service["status"] = json!({"loadBalancer": {"ingress": ingress}});
+            let got = faults(KubeVersion::Current, &service, None);
+            assert!(
+                got.contains(want) && got.is_empty() == want.is_empty(),
+                "{case}: {got}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_old_release_refuses_two_protocols_in_one_load_balancer() {
+        let ports = json!([{"name": "a", "port": 53, "protocol": "TCP"}, {"name": "b", "port": 53, "protocol": "UDP"}]);
+        let service = valid(&json!({"type": "LoadBalancer", "ports": ports}));
+        assert_eq!(faults(KubeVersion::Current, &service, None), "");
+        assert!(faults(KubeVersion::V1_14, &service, None).contains("mix protocols"));
+    }
 }

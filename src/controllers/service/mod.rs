@@ -1,0 +1,163 @@
+//! The service controller: every Service of type LoadBalancer gets its listeners, and loses them with itself.
+//!
+//! Changes in the stores become keys in one queue; workers take them to [`Syncer::sync`]. Node changes are one
+//! more key in the same queue, which puts every Service there: so a Service is never synced twice at once, and many
+//! Node changes cost one pass.
+
+mod backends;
+mod claims;
+mod decide;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::warn;
+
+pub use backends::BackendView;
+pub use decide::FINALIZER;
+pub use sync::Syncer;
+
+use crate::cloud::Retry;
+use crate::informer::{Change, Handler, Store};
+use crate::k8s::types::{Node, Service};
+use crate::runtime::backoff::Backoff;
+use crate::runtime::chain;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
+use crate::runtime::stop::StopToken;
+use crate::workqueue::{self, Item, Key, WorkQueue};
+use decide::{Decision, changes_backends};
+
+/// The key that stands for "the Nodes changed". No Service has a key without a slash.
+const NODES: &str = "nodes";
+
+/// How long Node changes are gathered before one pass over the Services: a Node that joins changes several times.
+const NODE_CHANGES_GATHER: Duration = Duration::from_millis(100);
+
+/// How often a clean-up that failed is tried again at the latest. Source: ccm-behaviour.md 5.2.
+const CLEANUP_RETRY: Duration = Duration::from_secs(30);
+
+/// Back-off of a Service that fails. Source: ccm-behaviour.md 5.4; the jitter is ours (kube-client.md 4.3).
+const BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(5),
+    cap: Duration::from_secs(300),
+    jitter: 0.2,
+};
+
+/// The controller: its queue and what its workers do.
+pub struct ServiceController {
+    syncer: Arc<Syncer>,
+    queue: Arc<WorkQueue>,
+}
+
+impl ServiceController {
+    /// Ready to be fed by the handlers and drained by workers.
+    pub fn new(syncer: Syncer, services: Store<Service>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+        let syncer = Arc::new(syncer);
+        let of = Arc::clone(&syncer);
+        let group = move |key: &str| {
+            services
+                .get(key)
+                .and_then(|service| of.load_balancers().group(&service))
+        };
+        let options = workqueue::Options {
+            backoff: BACKOFF,
+            group: Some(Box::new(group)),
+        };
+        Self {
+            syncer,
+            queue: Arc::new(WorkQueue::new(options, clock, random)),
+        }
+    }
+
+    /// For the reflector of Services.
+    pub fn service_handler(&self) -> Handler<Service> {
+        let (syncer, queue) = (Arc::clone(&self.syncer), Arc::clone(&self.queue));
+        Box::new(move |Change { key, old, new }| {
+            for due in syncer.note_change(key, old.as_ref(), new.as_ref()) {
+                queue.add(due);
+            }
+        })
+    }
+
+    /// For the reflector of Nodes.
+    pub fn node_handler(&self) -> Handler<Node> {
+        let (syncer, queue) = (Arc::clone(&self.syncer), Arc::clone(&self.queue));
+        Box::new(move |Change { old, new, .. }| {
+            if changes_backends(old.as_deref(), new.as_deref()) {
+                syncer.backends().changed();
+                queue.add_after(NODES.into(), NODE_CHANGES_GATHER);
+            }
+        })
+    }
+
+    /// One worker's whole life: sync keys until the queue is shut down. Start it when both stores have synced.
+    pub fn run_worker(&self, services: &Store<Service>) {
+        while let Some(item) = self.queue.get() {
+            if &**item.key() == NODES {
+                self.add_all(services, Decision::Ensure);
+                item.succeed();
+            } else {
+                self.work(item);
+            }
+        }
+    }
+
+    fn work(&self, item: Item<'_>) {
+        let key = Key::clone(item.key());
+        let retry = match self.syncer.sync(&key) {
+            Ok(done) => {
+                for due in done.turns {
+                    self.queue.add(due);
+                }
+                done.waiting
+            }
+            Err(error) => {
+                warn!(service:% = key, error:% = chain(&error); "cannot sync the load balancer");
+                Some(error.retry())
+            }
+        };
+        match retry {
+            None => item.succeed(),
+            Some(Retry::After(delay)) => item.retry_after(delay),
+            Some(Retry::Backoff) => item.retry_with_backoff(),
+            Some(Retry::OnChange) => item.wait_for_change(),
+        }
+    }
+
+    /// Queues clean-ups again every 30 s and every Service every `period`, until stopped.
+    pub fn run_resync(
+        &self,
+        services: &Store<Service>,
+        period: Duration,
+        clock: &dyn Clock,
+        random: &Random,
+        stop: &StopToken,
+    ) {
+        let next = |clock: &dyn Clock| clock.now() + random.between(period, 2 * period);
+        let mut full = next(clock);
+        while !stop.wait(CLEANUP_RETRY) {
+            self.add_all(services, Decision::Delete);
+            if clock.now() >= full {
+                self.add_all(services, Decision::Ensure);
+                full = next(clock);
+            }
+        }
+    }
+
+    fn add_all(&self, services: &Store<Service>, what: Decision) {
+        for service in services.list() {
+            if self.syncer.decide(&service) == what {
+                self.queue.add(service.meta.key().into());
+            }
+        }
+    }
+
+    /// Ends all workers after what they are doing; what is queued is dropped and found again by the next run.
+    pub fn shut_down(&self) {
+        self.queue.shut_down();
+    }
+}

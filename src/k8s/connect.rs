@@ -1,0 +1,190 @@
+//! From flags and files to clients.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use super::auth::{Auth, AuthError};
+use super::client::{Client, ClientOptions, user_agent};
+use super::kubeconfig::{self, ClusterAccess, Credentials, Problems};
+use crate::http::agent::{Agent, Settings, SetupError};
+use crate::http::bucket::TokenBucket;
+use crate::http::proxy::ProxyRules;
+use crate::runtime::chain;
+use crate::runtime::clock::Clock;
+use crate::runtime::random::Random;
+use crate::runtime::stop::StopToken;
+use crate::runtime::yaml;
+
+/// How to find the API server, and how fast to ask it.
+pub struct ConnectOptions<'a> {
+    /// Without one, and without a master, this runs in a pod.
+    pub kubeconfig: Option<&'a Path>,
+    /// Replaces the kubeconfig's server.
+    pub master: Option<&'a str>,
+    /// Requests a second of the controllers together; zero or less for no limit.
+    pub qps: f64,
+    /// Requests of the controllers at once.
+    pub burst: u32,
+    /// Ends a plug-in that prints credentials. Set it last: clients have stop tokens of their own.
+    pub stop: StopToken,
+    /// Ages credentials.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why there is no way to the API server. All of these end the start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig cannot be read.
+    #[error("cannot read the kubeconfig {}", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no YAML.
+    #[error("the kubeconfig {} is not valid", path.display())]
+    Yaml {
+        /// Its path.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: yaml::Error,
+    },
+    /// It says something that cannot be; or there is none, and no pod either.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// A certificate that it names cannot be used.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// A token that it names cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+}
+
+/// What a client is for: each has its own limit, so that none can starve another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Informers and controllers share one limit, the one of the flags.
+    Controllers,
+    /// The lease: 5 a second.
+    Lease,
+    /// Events: 5 a second, 25 at once.
+    Events,
+}
+
+/// Makes clients of one API server.
+pub struct Connector {
+    server: String,
+    agent: Arc<Agent>,
+    auth: Arc<Auth>,
+    clock: Arc<dyn Clock>,
+    random: Arc<Random>,
+    controllers: Arc<TokenBucket>,
+    lease: Arc<TokenBucket>,
+    events: Arc<TokenBucket>,
+}
+
+/// Finds the API server: the kubeconfig's, the master's, or the pod's.
+///
+/// # Errors
+/// A file that cannot be read or used.
+pub fn connect(options: ConnectOptions<'_>) -> Result<Connector, ConnectError> {
+    let access = match (options.kubeconfig, options.master) {
+        (Some(path), master) => read_kubeconfig(path, master)?,
+        (None, Some(master)) => kubeconfig::only_master(master)?,
+        (None, None) => kubeconfig::in_cluster(
+            |name| std::env::var(name).ok(),
+            Path::new(kubeconfig::POD_ACCOUNT),
+        )?,
+    };
+    Connector::new(access, options)
+}
+
+fn read_kubeconfig(path: &Path, master: Option<&str>) -> Result<ClusterAccess, ConnectError> {
+    let text = fs::read_to_string(path).map_err(|source| ConnectError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let config = yaml::parse(&text).map_err(|source| ConnectError::Yaml {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(kubeconfig::resolve(&config, path, master)?)
+}
+
+impl Connector {
+    fn new(access: ClusterAccess, options: ConnectOptions<'_>) -> Result<Self, ConnectError> {
+        let ConnectOptions {
+            qps,
+            burst,
+            stop,
+            clock,
+            ..
+        } = options;
+        let agent = Arc::new(Agent::with_clock(
+            Settings {
+                identity: access.identity,
+                server_name: access.server_name,
+                proxy: access.proxy.map_or(ProxyRules::direct(), ProxyRules::always),
+                ..Settings::new(user_agent(""), access.roots)
+            },
+            Arc::clone(&clock),
+        )?);
+        let auth = match access.credentials {
+            Credentials::Nobody => Auth::nobody(),
+            Credentials::Token { from, token } => Auth::token(&from, &token)?,
+            Credentials::TokenFile { path, fallback } => {
+                Auth::token_file(&path, fallback, Arc::clone(&clock))?
+            }
+            Credentials::Exec(config) => {
+                let agent = Arc::clone(&agent);
+                let on_identity = Box::new(move |identity| {
+                    agent.set_identity(Some(identity)).map_err(|error| chain(&error))
+                });
+                Auth::exec(*config, Arc::clone(&clock), stop, on_identity)
+            }
+        };
+        let bucket = |qps, burst| Arc::new(TokenBucket::new(qps, burst, Arc::clone(&clock)));
+        Ok(Self {
+            server: access.server,
+            agent,
+            auth: Arc::new(auth),
+            random: Arc::new(Random::from_entropy()),
+            controllers: bucket(qps, burst),
+            lease: bucket(5.0, 5),
+            events: bucket(5.0, 25),
+            clock,
+        })
+    }
+
+    /// The URL of the API server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// A client with connections of its own. `component` is the part of the daemon that it works for, `stop` ends its waits;
+    /// a watch that blocks is ended by [`Client::shutdown`], so each watch needs a client of its own.
+    pub fn client(&self, component: &str, kind: ClientKind, stop: StopToken) -> Client {
+        let bucket = match kind {
+            ClientKind::Controllers => &self.controllers,
+            ClientKind::Lease => &self.lease,
+            ClientKind::Events => &self.events,
+        };
+        Client::with_options(ClientOptions {
+            base: self.server.clone(),
+            transport: Arc::new(self.agent.sibling()),
+            auth: Arc::clone(&self.auth),
+            bucket: Some(Arc::clone(bucket)),
+            component: component.to_owned(),
+            stop,
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
