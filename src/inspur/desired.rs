@@ -4,23 +4,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::annotations::{CheckPort, CheckType, Switch, Wishes};
-use super::model::{
-    Backend, Frontend, HealthCheck, ListenerSpec, LoadBalancer, Probe, ProbeKind, Protocol, Settings,
-};
+use super::annotations::Wishes;
+use super::health::health_check;
+use super::model::{Backend, Frontend, ListenerSpec, LoadBalancer, Protocol, Settings};
 use super::name::Owner;
 use super::reasons;
 use super::servers::{Server, servers};
 use crate::cloud::{Note, Retry, Waiting};
 use crate::k8s::types::{self, Node, Service, ServicePort};
-
-/// Built-in defaults of a check. Source: the issue; the old controller's 30/1/1 flapped.
-const PERIOD_SECONDS: u16 = 10;
-const TIMEOUT_SECONDS: u16 = 5;
-const TRIES: u16 = 3;
-
-/// Where kube-proxy answers for a `Local` Service. Source: kubernetes `service/helpers: GetServiceHealthCheckPathPort`.
-const LOCAL_PATH: &str = "/healthz";
 
 /// All that decides.
 pub struct Question<'a> {
@@ -113,7 +104,12 @@ fn wanted(question: &Question<'_>, port: &ServicePort, servers: &[Server]) -> Re
             frontend,
             settings: Settings {
                 rule: question.asked.rule.or(question.defaults.rule).unwrap_or_default(),
-                health: health_check(question, frontend.protocol),
+                health: health_check(
+                    question.service,
+                    frontend.protocol,
+                    question.asked,
+                    question.defaults,
+                ),
             },
         },
         members: servers.iter().map(|server| server.on(node_port)).collect(),
@@ -125,62 +121,6 @@ fn waiting(reason: &'static str, message: String, retry: Retry) -> Waiting {
         note: Note { reason, message },
         retry,
     }
-}
-
-/// How members are checked. An annotation wins over what `externalTrafficPolicy: Local` needs, that over the cloud config,
-/// and that over what is built in.
-fn health_check(question: &Question<'_>, protocol: Protocol) -> HealthCheck {
-    let (asked, defaults) = (question.asked, question.defaults);
-    let answerable_for_udp =
-        asked.check_type.is_some() && matches!(asked.check_port, Some(CheckPort::Fixed(_)));
-    match asked.check.or(defaults.check).unwrap_or(Switch::On) {
-        Switch::Off => return HealthCheck::Off,
-        // nothing answers a TCP probe on the port of a UDP service
-        Switch::On if protocol == Protocol::Udp && !answerable_for_udp => return HealthCheck::Off,
-        Switch::On => {}
-    }
-    // a type or a port of the owner's own is a check of another kind: kube-proxy's port and path do not belong to it
-    let own = asked.check_type.is_some() || asked.check_port.is_some();
-    let local = NonZeroU16::new(question.service.health_check_node_port)
-        .filter(|_| question.service.local_traffic_only && !own);
-    let check_type = local
-        .map(|_| CheckType::Http)
-        .or(asked.check_type)
-        .or(defaults.check_type);
-    let port = local
-        .map(CheckPort::Fixed)
-        .or(asked.check_port)
-        .or(defaults.check_port);
-    let path = asked.check_path.as_deref();
-    let path = path
-        .or(local.map(|_| LOCAL_PATH))
-        .or(defaults.check_path.as_deref());
-    let domain = asked.check_domain.as_deref().or(defaults.check_domain.as_deref());
-    let number = |asked: Option<u16>, default: Option<u16>, built_in| asked.or(default).unwrap_or(built_in);
-    HealthCheck::On(Probe {
-        kind: match check_type.unwrap_or(CheckType::Tcp) {
-            CheckType::Tcp => ProbeKind::Tcp,
-            CheckType::Http => ProbeKind::Http {
-                domain: domain.unwrap_or_default().into(),
-                path: path.unwrap_or("/").into(),
-            },
-        },
-        port: match port.unwrap_or(CheckPort::Member) {
-            CheckPort::Member => None,
-            CheckPort::Fixed(port) => Some(port),
-        },
-        period_seconds: number(
-            asked.check_period_seconds,
-            defaults.check_period_seconds,
-            PERIOD_SECONDS,
-        ),
-        timeout_seconds: number(
-            asked.check_timeout_seconds,
-            defaults.check_timeout_seconds,
-            TIMEOUT_SECONDS,
-        ),
-        tries: number(asked.check_tries, defaults.check_tries, TRIES),
-    })
 }
 
 fn unreachable_note(names: &[&str]) -> Option<Note> {
@@ -246,11 +186,6 @@ mod tests {
                 slb: &self.slb,
             })
         }
-
-        fn health(&self) -> HealthCheck {
-            let (_, wanted) = self.desired().listeners.pop_first().unwrap();
-            wanted.spec.settings.health
-        }
     }
 
     fn set(wishes: &mut Wishes, pairs: &[(&str, &str)]) {
@@ -259,23 +194,6 @@ mod tests {
                 super::super::annotations::set_default(wishes, key, value),
                 Ok(true)
             );
-        }
-    }
-
-    fn probe(kind: ProbeKind, port: u16, period: u16, timeout: u16, tries: u16) -> HealthCheck {
-        HealthCheck::On(Probe {
-            kind,
-            port: NonZeroU16::new(port),
-            period_seconds: period,
-            timeout_seconds: timeout,
-            tries,
-        })
-    }
-
-    fn http(domain: &str, path: &str) -> ProbeKind {
-        ProbeKind::Http {
-            domain: domain.into(),
-            path: path.into(),
         }
     }
 
@@ -354,155 +272,6 @@ mod tests {
                 ),
             ]
         );
-    }
-
-    #[test]
-    fn checks_follow_annotations_then_the_policy_then_the_config() {
-        let plain = || service("web").tcp(80, 30080).build();
-        let local = || service("web").tcp(80, 30080).local(31000).build();
-        let udp = || service("web").udp(53, 30053).build();
-        type Pairs = &'static [(&'static str, &'static str)];
-        let cases: [(&str, Service, Pairs, Pairs, HealthCheck); 16] = [
-            (
-                "nothing said",
-                plain(),
-                &[],
-                &[],
-                probe(ProbeKind::Tcp, 0, 10, 5, 3),
-            ),
-            (
-                "off by annotation",
-                plain(),
-                &[("is-healthcheck", "0")],
-                &[],
-                HealthCheck::Off,
-            ),
-            (
-                "off by config",
-                plain(),
-                &[],
-                &[("health-check", "off")],
-                HealthCheck::Off,
-            ),
-            (
-                "on by annotation, off by config",
-                plain(),
-                &[("is-healthcheck", "1")],
-                &[("health-check", "off")],
-                probe(ProbeKind::Tcp, 0, 10, 5, 3),
-            ),
-            (
-                "all by annotation",
-                plain(),
-                &[
-                    ("healthcheck-type", "http"),
-                    ("healthcheck-port", "8080"),
-                    ("healthcheck-period", "7"),
-                    ("healthcheck-timeout", "2"),
-                    ("healthcheck-max", "4"),
-                    ("healthcheck-domain", "d"),
-                    ("healthcheck-path", "/p"),
-                ],
-                &[("healthcheck-period", "99"), ("healthcheck-path", "/c")],
-                probe(http("d", "/p"), 8080, 7, 2, 4),
-            ),
-            (
-                "all by config",
-                plain(),
-                &[],
-                &[
-                    ("healthcheck-type", "http"),
-                    ("healthcheck-port", "8080"),
-                    ("healthcheck-period", "7"),
-                    ("healthcheck-timeout", "2"),
-                    ("healthcheck-max", "4"),
-                    ("healthcheck-domain", "d"),
-                    ("healthcheck-path", "/p"),
-                ],
-                probe(http("d", "/p"), 8080, 7, 2, 4),
-            ),
-            (
-                "http without a path",
-                plain(),
-                &[("healthcheck-type", "http")],
-                &[],
-                probe(http("", "/"), 0, 10, 5, 3),
-            ),
-            (
-                "Local",
-                local(),
-                &[],
-                &[],
-                probe(http("", "/healthz"), 31000, 10, 5, 3),
-            ),
-            (
-                "Local over the config, but for its times",
-                local(),
-                &[],
-                &[
-                    ("healthcheck-type", "tcp"),
-                    ("healthcheck-port", "1"),
-                    ("healthcheck-path", "/c"),
-                    ("healthcheck-max", "9"),
-                ],
-                probe(http("", "/healthz"), 31000, 10, 5, 9),
-            ),
-            (
-                "Local, off",
-                local(),
-                &[("is-healthcheck", "false")],
-                &[],
-                HealthCheck::Off,
-            ),
-            (
-                "Local, a path of its own",
-                local(),
-                &[("healthcheck-path", "/up")],
-                &[],
-                probe(http("", "/up"), 31000, 10, 5, 3),
-            ),
-            (
-                "Local, a type of its own",
-                local(),
-                &[("healthcheck-type", "tcp")],
-                &[],
-                probe(ProbeKind::Tcp, 0, 10, 5, 3),
-            ),
-            (
-                "Local, no port for it",
-                service("web").tcp(80, 30080).local(0).build(),
-                &[],
-                &[],
-                probe(ProbeKind::Tcp, 0, 10, 5, 3),
-            ),
-            (
-                "UDP",
-                udp(),
-                &[("is-healthcheck", "1"), ("healthcheck-type", "tcp")],
-                &[("healthcheck-port", "9")],
-                HealthCheck::Off,
-            ),
-            (
-                "UDP with a type and the member's port",
-                udp(),
-                &[("healthcheck-type", "tcp"), ("healthcheck-port", "0")],
-                &[],
-                HealthCheck::Off,
-            ),
-            (
-                "UDP with a type and a port that can answer",
-                udp(),
-                &[("healthcheck-type", "http"), ("healthcheck-port", "10256")],
-                &[],
-                probe(http("", "/"), 10256, 10, 5, 3),
-            ),
-        ];
-        for (case, service, asked, defaults, want) in cases {
-            let mut world = World::new(service);
-            set(&mut world.asked, asked);
-            set(&mut world.defaults, defaults);
-            assert_eq!(world.health(), want, "{case}");
-        }
     }
 
     #[test]

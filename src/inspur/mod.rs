@@ -11,6 +11,7 @@ pub mod apply;
 pub mod desired;
 #[cfg(test)]
 mod fake_slb;
+mod health;
 mod load_balancers;
 pub mod model;
 pub mod name;

@@ -3,7 +3,7 @@
 use super::exchange::{Answer, Ask, Exchanges, Repeat};
 use super::token::Tokens;
 use super::wire::{self, Words};
-use super::{Error, date};
+use super::{Error, date, encode};
 use crate::http::{Method, Request, percent_encode};
 use crate::inspur::model::{Backend, Listener, ListenerSpec, LoadBalancer, Member};
 
@@ -79,7 +79,7 @@ impl Client {
         let call = Call {
             method: Method::Post,
             path: format!("{}/", listeners(slb)),
-            body: Some(wire::listener_spec(slb, spec)),
+            body: Some(encode::listener_spec(slb, spec)),
             repeat: Repeat::OnlyIfUndone,
         };
         self.write(&call, wire::listener)
@@ -98,7 +98,7 @@ impl Client {
         let call = Call {
             method: Method::Put,
             path: one_listener(slb, listener),
-            body: Some(wire::listener_spec(slb, spec)),
+            body: Some(encode::listener_spec(slb, spec)),
             repeat: Repeat::Safe,
         };
         self.write(&call, wire::listener)
@@ -135,7 +135,7 @@ impl Client {
         let call = Call {
             method: Method::Post,
             path: members(slb, listener),
-            body: Some(wire::member_specs(backends)),
+            body: Some(encode::member_specs(backends)),
             repeat: Repeat::OnlyIfUndone,
         };
         self.write(&call, all_added)
@@ -146,7 +146,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn remove_members(&self, slb: &str, listener: &str, ids: &[&str]) -> Result<Written<()>, Error> {
-        let list = percent_encode(&wire::backend_id_list(ids));
+        let list = percent_encode(&encode::backend_id_list(ids));
         let call = Call::delete(format!("{}?backendIdList={list}", members(slb, listener)));
         self.write(&call, no_content)
     }

@@ -2,6 +2,7 @@
 
 mod client;
 mod date;
+mod encode;
 mod exchange;
 mod loose;
 mod token;

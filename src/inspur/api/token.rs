@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::exchange::{Ask, Exchanges, Repeat};
-use super::{Error, wire};
+use super::{Error, encode, wire};
 use crate::http::{Method, Request, percent_encode};
 use crate::runtime::chain;
 use crate::runtime::secret::Secret;
@@ -187,7 +187,7 @@ impl Tokens {
                 password,
             } => {
                 let password = password.read().map_err(unreadable)?;
-                self.ask(url, "application/json", wire::login(username, &password))
+                self.ask(url, "application/json", encode::login(username, &password))
             }
         }
     }
