@@ -197,7 +197,11 @@ mod tests {
 
     #[test]
     fn faults_of_flags_and_file_come_together() {
-        let failure = load_with(&["--v=x"], "slbUrl-pr=https://x/slbs\nkktoken=t\n").unwrap_err();
+        let failure = load_with(
+            &["--v=x", "--cloud-provider="],
+            "slbUrl-pr=https://x/slbs\nkktoken=t\n",
+        )
+        .unwrap_err();
         let texts: Vec<_> = failure.errors.iter().map(|error| chain(error)).collect();
         assert_eq!(texts.len(), 3, "{texts:?}");
         assert!(texts[0].starts_with("--v is"), "{texts:?}");

@@ -238,6 +238,7 @@ fn all_errors_come_at_once() {
         "--v=x",
         "serve",
         "--controllers=a,b",
+        "--cloud-provider=",
         "--leader-elect",
     ]);
     let errors = flags.unwrap_err();
