@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::Sentence;
 use super::cloud_config::keys::{KEYS, Key};
 use super::flags::table::{Effect, FLAGS, Flag, Group};
+use crate::runtime::sentence::Sentence;
 
 /// How to make the pages anew.
 const COMMAND: &str = "UPDATE_DOCS=1 cargo test --lib config::docs";

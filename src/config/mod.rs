@@ -98,22 +98,6 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> 
     }
 }
 
-/// A sentence of the reference, in both languages of the docs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sentence {
-    /// In English.
-    pub en: &'static str,
-    /// In Chinese.
-    pub zh: &'static str,
-}
-
-impl Sentence {
-    /// The same thing said twice.
-    pub const fn new(en: &'static str, zh: &'static str) -> Self {
-        Self { en, zh }
-    }
-}
-
 /// Something that is accepted, but probably not what was meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {

@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Sentence, values};
+use crate::config::values;
+use crate::runtime::sentence::Sentence;
 
 /// One flag.
 #[derive(Debug)]
