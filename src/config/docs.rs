@@ -268,6 +268,8 @@ health-check: on
 - **Credentials.** Exactly one way to a token must be configured: the token exchange (`keycloakUrl`, `token-client-id`, `requested-subject`,
   and `client-secret` or its file), a static token (`kktoken` or its file), or the password login (`iam-url`, `iam-username`, and
   `iam-password` or its file). A secret and a file for it exclude each other. Of a secret's file the line breaks at the end are dropped.
+  One exception, for files of the 2020 controller: beside its four keys of the token exchange, all given, a `kktoken` has no effect, as
+  it had none there, and is a warning.
 - **URLs** begin with `https://`; `http://` is allowed to this machine only. They have no user, query or fragment.
 - **Paths** that are relative start at the cloud config's own directory.
 - An empty value counts as not given. An unknown key is a warning that suggests the nearest known one. A key given twice, in whatever
@@ -299,7 +301,7 @@ health-check: on
   （包括引号）都是值；两端的空白会被去掉。
 - **凭据。** 必须且只能配置一种获取令牌的方式：令牌交换（`keycloakUrl`、`token-client-id`、`requested-subject`，以及 `client-secret`
   或其文件）、静态令牌（`kktoken` 或其文件），或密码登录（`iam-url`、`iam-username`，以及 `iam-password` 或其文件）。机密与其文件不能同时给出。
-  机密文件末尾的换行会被去掉。
+  机密文件末尾的换行会被去掉。唯一的例外是 2020 年控制器的文件：当它的四个令牌交换配置项齐全时，`kktoken` 与当年一样不起作用，只产生警告。
 - **URL** 以 `https://` 开头；只有访问本机时才允许 `http://`。URL 中不得包含用户、查询参数或片段。
 - **路径** 为相对路径时，以云配置所在目录为起点。
 - 空值等同于未给出。未知的配置项会产生警告，并提示最接近的已知配置项。以任何拼写重复给出同一配置项都是错误。所有错误连同行号一并输出。

@@ -113,6 +113,17 @@ pub enum Warning {
         /// What may have been meant.
         nearest: Option<&'static str>,
     },
+    /// A static token beside the complete keys of the 2020 controller's token exchange, which counts.
+    #[error(
+        "{}:{line}: kktoken has no effect beside keycloakUrl: the token exchange counts, as it did in the 2020 controller; remove kktoken",
+        .path.display()
+    )]
+    LeftoverToken {
+        /// The cloud config.
+        path: PathBuf,
+        /// Where the token is; from 1.
+        line: usize,
+    },
     /// A flag of upstream's that means nothing here.
     #[error("--{flag} has no effect: {why}")]
     FlagWithoutEffect {
