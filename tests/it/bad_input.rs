@@ -241,7 +241,7 @@ fn files_that_make_no_sense_are_named() {
     let good = kubeconfig("http://127.0.0.1:9", "t0ken");
     let good_cloud = "slbUrl-pre=https://c.example.com/slbs\nkktoken=s3cr3t-t0ken\n";
     let empty_ca = world.file("empty.pem", "");
-    let bad_ca = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority: empty.pem}}]\nusers: []\ncontexts: [{name: c, context: {cluster: c, user: c}}]\n";
+    let bad_ca = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority: empty.pem}}]\nusers: [{name: c, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: c}}]\n";
     for (case, kubeconfig_text, cloud_text, wanted) in [
         ("no YAML", "{{{{", good_cloud, vec!["case.kubeconfig"]),
         (
@@ -289,20 +289,23 @@ fn files_that_make_no_sense_are_named() {
         let (_, _, error) = run(&args);
         assert!(!error.contains("s3cr3t"), "{case}: a secret is in\n{error}");
     }
-    for (case, kubeconfig, cloud) in [
-        ("missing", "/nonexistent/k", "/nonexistent/c"),
-        ("folders", "/tmp", "/tmp"),
-    ] {
+    for (case, path) in [("missing", "/nonexistent/file"), ("a folder", "/tmp")] {
+        let good_cloud = world.file("good.cloud", good_cloud);
         is_refused(
             case,
-            &["--kubeconfig", kubeconfig, "--cloud-config", cloud],
-            &[kubeconfig],
+            &[
+                "--kubeconfig",
+                path,
+                "--cloud-config",
+                good_cloud.to_str().unwrap(),
+            ],
+            &[path],
         );
         let good = world.file("good.kubeconfig", &good);
         is_refused(
             case,
-            &["--kubeconfig", good.to_str().unwrap(), "--cloud-config", cloud],
-            &[cloud],
+            &["--kubeconfig", good.to_str().unwrap(), "--cloud-config", path],
+            &[path],
         );
     }
 }

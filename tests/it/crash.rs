@@ -1,6 +1,8 @@
 //! Killed between any two cloud calls, a restart ends in the same state.
 
-use cloud_provider_inspur::sim::faults::{Moment, Release};
+use std::time::Duration;
+
+use cloud_provider_inspur::sim::faults::{Effect, Gate, Moment, Release, Rule};
 use serde_json::json;
 
 use crate::support::World;
@@ -21,12 +23,14 @@ fn killed_at_each_call(
         for nth in 1.. {
             let mut daemon = world.start();
             prepare(&daemon);
-            let gate = world.cloud_faults().pause(moment, "*", "/slb/", nth);
+            let gate = pause(world, moment, nth);
             change();
+            // a call that acted and is held has not ended: then not all is done yet
+            let all_done = || done() && !world.cloud_call_hangs();
             let held = world.until_some("the call is held, or all is done", &daemon, || {
-                gate.wait_reached(std::time::Duration::ZERO)
+                gate.wait_reached(Duration::ZERO)
                     .map(Some)
-                    .or_else(|| done().then_some(None))
+                    .or_else(|| all_done().then_some(None))
             });
             daemon.kill();
             gate.release(Release::HangUp);
@@ -46,6 +50,19 @@ fn killed_at_each_call(
         clear(&daemon);
     }
     calls
+}
+
+/// Holds the nth call to the SLB API, of any kind.
+fn pause(world: &World, moment: Moment, nth: u64) -> Gate {
+    let gate = Gate::default();
+    let effect = match moment {
+        Moment::BeforeActing => Effect::PauseBefore(gate.clone()),
+        Moment::AfterActing => Effect::PauseAfter(gate.clone()),
+    };
+    let mut rule = Rule::new(effect).nth(nth);
+    rule.path = "/slb/".into();
+    world.cloud_faults().add(rule);
+    gate
 }
 
 fn gone(world: &World, daemon: &Daemon) {
