@@ -58,7 +58,8 @@ fn cloud_config_page(language: Language) -> Page {
 const CLOUD_CONFIG_INTRO: Sentence = Sentence::new(
     "\
 The file that `--cloud-config` names says where the cloud's APIs are, who this program is to them, and what applies to Services
-that say nothing of their own. The file of the 2020 controller works as it is:
+that say nothing of their own. The file of the 2020 controller works as it is, with
+[few exceptions](../guides/from-the-2020-controller.md#what-an-old-config-file-may-trip-over):
 
 ```properties
 # /etc/kubernetes/cloud-config
@@ -92,7 +93,8 @@ health-check: on
 - An empty value counts as not given. An unknown key is a warning that suggests the nearest known one. A key given twice, in whatever
   spelling, is an error. All errors are printed together with their lines. No error or warning ever shows a secret.",
     "\
-`--cloud-config` 指定的文件说明云 API 的地址、本程序访问它们的身份，以及 Service 自身未作说明时的默认值。2020 年控制器的文件可以原样使用：
+`--cloud-config` 指定的文件说明云 API 的地址、本程序访问它们的身份，以及 Service 自身未作说明时的默认值。2020 年控制器的文件可以原样使用，
+只有[少数例外](../guides/from-the-2020-controller.md#旧配置文件可能遇到的问题)：
 
 ```properties
 # /etc/kubernetes/cloud-config
