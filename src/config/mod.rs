@@ -98,22 +98,6 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> 
     }
 }
 
-/// A sentence of the reference, in both languages of the docs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sentence {
-    /// In English.
-    pub en: &'static str,
-    /// In Chinese.
-    pub zh: &'static str,
-}
-
-impl Sentence {
-    /// The same thing said twice.
-    pub const fn new(en: &'static str, zh: &'static str) -> Self {
-        Self { en, zh }
-    }
-}
-
 /// Something that is accepted, but probably not what was meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
@@ -128,6 +112,17 @@ pub enum Warning {
         key: Option<String>,
         /// What may have been meant.
         nearest: Option<&'static str>,
+    },
+    /// A static token beside the complete keys of the 2020 controller's token exchange, which counts.
+    #[error(
+        "{}:{line}: kktoken has no effect beside keycloakUrl: the token exchange counts, as it did in the 2020 controller; remove kktoken",
+        .path.display()
+    )]
+    LeftoverToken {
+        /// The cloud config.
+        path: PathBuf,
+        /// Where the token is; from 1.
+        line: usize,
     },
     /// A flag of upstream's that means nothing here.
     #[error("--{flag} has no effect: {why}")]

@@ -3,11 +3,16 @@
 //! Absent is not invalid: what is not there is `None`, what cannot be read is an error that names annotation, value and what is
 //! allowed. Source of the names: inspur-api.md 5.
 
+mod table;
+
 use std::fmt;
 use std::num::NonZeroU16;
 
 use super::model::ForwardRule;
 use crate::k8s::types::Pairs;
+
+use table::Target;
+pub use table::{Annotation, TABLE};
 
 /// The SLB on which a Service's listeners stand.
 pub const SLB_ID: &str = "service.beta.kubernetes.io/inspur-load-balancer-slbid";
@@ -18,28 +23,6 @@ pub const SLB_IN_USE: &str = "loadbalancer.inspur.com/slb-in-use";
 
 /// On a Node: its instance's id.
 pub const INSTANCE_ID: &str = "node.beta.kubernetes.io/instance-id";
-
-/// One annotation of a Service.
-#[derive(Debug)]
-pub struct Annotation {
-    /// Its key.
-    pub name: &'static str,
-    /// Other keys that mean the same.
-    pub aliases: &'static [&'static str],
-    /// Which values it takes.
-    pub allowed: &'static str,
-    /// What counts without it, unless the cloud config says otherwise.
-    pub default: &'static str,
-    /// What it does.
-    pub sentence: &'static str,
-    target: Target,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Slb,
-    Wish(Wish),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
@@ -53,91 +36,6 @@ enum Wish {
     CheckDomain,
     CheckPath,
 }
-
-/// All annotations of a Service that are read. `Assumed:` the ranges of numbers, the lengths and the letters of texts, which no
-/// public source of the API gives.
-pub const TABLE: &[Annotation] = &[
-    Annotation {
-        name: SLB_ID,
-        aliases: &[SLB_ID_INTERNAL],
-        allowed: "the id of an SLB, without spaces and commas",
-        default: "none: the Service waits",
-        sentence: "The SLB on which the Service's listeners are made.",
-        target: Target::Slb,
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/forward-rule",
-        aliases: &[],
-        allowed: "RR or WRR",
-        default: "RR",
-        sentence: "How members take turns: evenly, or in proportion to their weights.",
-        target: Target::Wish(Wish::ForwardRule),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/is-healthcheck",
-        aliases: &[],
-        allowed: "1, 0, true or false",
-        default: "1 for TCP; for UDP 0, unless both healthcheck-type and healthcheck-port are given",
-        sentence: "Whether members are checked, so that only those that answer get traffic.",
-        target: Target::Wish(Wish::HealthCheck),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-type",
-        aliases: &[],
-        allowed: "tcp or http",
-        default: "tcp; http where externalTrafficPolicy is Local",
-        sentence: "Whether a check opens a connection or asks for a page.",
-        target: Target::Wish(Wish::CheckType),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-port",
-        aliases: &[],
-        allowed: "a number from 0 to 65535; 0 is the member's own port",
-        default: "0; the healthCheckNodePort where externalTrafficPolicy is Local",
-        sentence: "The port that is checked.",
-        target: Target::Wish(Wish::CheckPort),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-period",
-        aliases: &[],
-        allowed: "a number of seconds from 1 to 3600",
-        default: "10",
-        sentence: "Seconds between two checks of a member.",
-        target: Target::Wish(Wish::CheckPeriod),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-timeout",
-        aliases: &[],
-        allowed: "a number of seconds from 1 to 3600",
-        default: "5",
-        sentence: "Seconds that a member has to answer a check.",
-        target: Target::Wish(Wish::CheckTimeout),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-max",
-        aliases: &[],
-        allowed: "a number of tries from 1 to 100",
-        default: "3",
-        sentence: "How many checks in a row must agree before a member's state changes.",
-        target: Target::Wish(Wish::CheckTries),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-domain",
-        aliases: &[],
-        allowed: "a host name of at most 253 characters, or nothing",
-        default: "nothing",
-        sentence: "The Host header of an http check.",
-        target: Target::Wish(Wish::CheckDomain),
-    },
-    Annotation {
-        name: "loadbalancer.inspur.com/healthcheck-path",
-        aliases: &[],
-        allowed: "a path of at most 255 characters that begins with / and has no spaces",
-        default: "/; /healthz where externalTrafficPolicy is Local",
-        sentence: "What an http check asks for.",
-        target: Target::Wish(Wish::CheckPath),
-    },
-];
 
 /// The cloud config's key for checks where no annotation switches them; its words are `on` and `off`.
 const HEALTH_CHECK: &str = "health-check";
@@ -242,8 +140,8 @@ pub fn read(annotations: &Pairs) -> Result<Asked, Vec<Invalid>> {
                     .wishes
                     .set(wish, value.trim())
                     .err()
-                    .map(|NotAllowed| row.allowed),
-                Target::Slb => set_slb(&mut asked.slb, value.trim(), row.allowed).err(),
+                    .map(|NotAllowed| row.allowed.en),
+                Target::Slb => set_slb(&mut asked.slb, value.trim(), row.allowed.en).err(),
             };
             invalid.extend(refused.map(|allowed| Invalid {
                 annotation: key,
@@ -283,7 +181,7 @@ pub fn set_default(defaults: &mut Defaults, key: &str, value: &str) -> Result<bo
     };
     match defaults.set(wish, value) {
         Ok(()) => Ok(true),
-        Err(NotAllowed) => Err(format!("{value:?} is not allowed; allowed is {}", row.allowed)),
+        Err(NotAllowed) => Err(format!("{value:?} is not allowed; allowed is {}", row.allowed.en)),
     }
 }
 
@@ -368,6 +266,9 @@ fn text(value: &str, longest: usize, letter: impl Fn(u8) -> bool) -> Result<Box<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspur::health::health_check;
+    use crate::inspur::model::Protocol;
+    use crate::inspur::testing::service;
 
     fn read_one(key: &str, value: &str) -> Result<Asked, String> {
         read(&[(key, value)].into_iter().collect()).map_err(|all| {
@@ -425,6 +326,34 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_in_the_table_are_those_that_count() {
+        let mut told = Wishes::default();
+        for row in TABLE {
+            if let Target::Wish(wish) = row.target {
+                let value = Some(row.default.en).filter(|text| *text != "nothing");
+                assert!(told.set(wish, value.unwrap_or_default()).is_ok(), "{}", row.name);
+            }
+        }
+        let (service, nothing) = (service("web").tcp(80, 30080).build(), Wishes::default());
+        assert_eq!(told.rule, Some(ForwardRule::default()));
+        for check_type in [CheckType::Tcp, CheckType::Http] {
+            let asked = Wishes {
+                check_type: Some(check_type),
+                ..Wishes::default()
+            };
+            assert_eq!(
+                health_check(&service, Protocol::Tcp, &asked, &told),
+                health_check(&service, Protocol::Tcp, &asked, &nothing),
+                "{check_type:?}"
+            );
+        }
+        assert_eq!(
+            health_check(&service, Protocol::Tcp, &nothing, &told),
+            health_check(&service, Protocol::Tcp, &nothing, &nothing)
+        );
+    }
+
+    #[test]
     fn a_value_that_is_not_allowed_is_an_error_that_says_what_is() {
         for (key, values) in [
             ("forward-rule", &["", "LC", "R R"][..]),
@@ -440,7 +369,10 @@ mod tests {
             for value in values {
                 let key_of = |name: &str| name.rsplit('/').next() == Some(key);
                 let row = TABLE.iter().find(|row| key_of(row.name)).unwrap();
-                let want = format!("annotation {} is {value:?}; allowed is {}", row.name, row.allowed);
+                let want = format!(
+                    "annotation {} is {value:?}; allowed is {}",
+                    row.name, row.allowed.en
+                );
                 assert_eq!(read_one(row.name, value), Err(want));
                 let mut defaults = Defaults::default();
                 assert!(set_default(&mut defaults, key, value).is_err(), "{key}: {value}");

@@ -1,4 +1,5 @@
-//! What every thread of the daemon stands on: time, stopping, spawning, waiting longer after each failure, chance, secrets, YAML.
+//! What every thread of the daemon stands on: time, stopping, spawning, waiting longer after each failure, chance, secrets,
+//! sentences in two languages, YAML.
 //!
 //! Knows nothing of ours; everyone may use it.
 
@@ -7,6 +8,7 @@ pub mod clock;
 pub mod random;
 pub mod secret;
 pub mod secret_source;
+pub mod sentence;
 pub mod stop;
 pub mod supervise;
 pub mod yaml;

@@ -18,6 +18,8 @@ mod bad_input;
 mod clusters;
 /// Killed between any two calls, a restart ends in the same state.
 mod crash;
+/// `make demo`.
+mod demo;
 /// `deploy/examples`, applied by kubectl.
 mod examples;
 /// A Service's whole life.

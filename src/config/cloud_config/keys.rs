@@ -1,6 +1,6 @@
 //! The table of keys: the reader and the reference page both come from it.
 
-use crate::config::Sentence;
+use crate::runtime::sentence::Sentence;
 
 /// One key of the cloud config.
 #[derive(Debug)]
@@ -46,14 +46,11 @@ impl Kind {
     /// For the reference page.
     pub fn describe(self) -> Sentence {
         match self {
-            Self::Url => Sentence::new("URL", "URL"),
+            Self::Url => Sentence::same("URL"),
             Self::Text => Sentence::new("text", "文本"),
             Self::Secret => Sentence::new("secret", "机密"),
             Self::File => Sentence::new("file", "文件"),
-            Self::ClusterId => Sentence::new(
-                "`[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?`",
-                "`[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?`",
-            ),
+            Self::ClusterId => Sentence::same("`[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?`"),
             Self::Label => Sentence::new("label value", "标签值"),
             Self::Switch => Sentence::new("`on` or `off`", "`on` 或 `off`"),
             Self::Rate => Sentence::new("number", "数字"),

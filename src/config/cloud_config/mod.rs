@@ -290,6 +290,7 @@ impl<'a> Reader<'a> {
     }
 
     fn credentials(&mut self) -> Option<Credentials> {
+        self.set_leftover_token_aside();
         let ways = [KEYCLOAK, STATIC, IAM_PASSWORD];
         let given = |way: &Way| -> Vec<&str> {
             way.all_keys()
@@ -317,6 +318,23 @@ impl<'a> Reader<'a> {
         let secret = self.secret(way);
         let values: Option<Vec<String>> = values.into_iter().collect();
         Some((way.build)(&values?, secret?))
+    }
+
+    /// The 2020 controller read `kktoken` and never used it: files that it ran with may hold one, perhaps long expired. Only with
+    /// its own complete keys, and nothing newer, is that what is meant.
+    /// Source: OpenInspur/cloud-provider-inspur, cloud-controller-manager/pkg/api_client.go, getKeyCloakToken.
+    fn set_leftover_token_aside(&mut self) {
+        let given = |key: &&str| self.found.contains_key(key);
+        let complete = KEYCLOAK.keys.iter().chain([&KEYCLOAK.secret.0]).all(given);
+        let newer = [KEYCLOAK.secret.1, STATIC.secret.1].iter().any(given)
+            || IAM_PASSWORD.all_keys().any(|key| given(&key));
+        if !complete || newer {
+            return;
+        }
+        if let Some(Found { line, .. }) = self.found.remove(STATIC.secret.0) {
+            let path = self.path.to_owned();
+            self.warnings.push(Warning::LeftoverToken { path, line });
+        }
     }
 
     /// The way's secret, or the file that holds it now.

@@ -208,6 +208,54 @@ fn exactly_one_way_to_a_token() {
 }
 
 #[test]
+fn a_token_left_over_in_an_old_file_has_no_effect_and_is_warned_of() {
+    for token in ["hunter2", "not a token: é"] {
+        let loaded = read(&format!("{OLD}kktoken={token}\n"));
+        assert_eq!(loaded.config.unwrap(), accepted(OLD));
+        let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "/etc/cloud-config:8: kktoken has no effect beside keycloakUrl: the token exchange counts, as it did in the 2020 controller; remove kktoken"
+            ]
+        );
+    }
+    let loaded = read(&format!("{OLD}kktoken=\n"));
+    assert!(
+        loaded.config.is_ok() && loaded.warnings.is_empty(),
+        "an empty one is none"
+    );
+}
+
+#[test]
+fn a_token_beside_anything_but_the_complete_old_keys_is_an_error() {
+    for (case, text) in [
+        ("incomplete", OLD.replace("requested-subject=main.sub\n", "")),
+        (
+            "a file for the secret",
+            OLD.replace("client-secret=s3=cr3t==", "client-secret-file=/s"),
+        ),
+        (
+            "a third way",
+            format!("{OLD}iam-url=https://x\niam-username=u\niam-password=p\n"),
+        ),
+        ("a file for the token, too", format!("{OLD}kktoken-file=/t\n")),
+    ] {
+        let loaded = read(&format!("{text}kktoken=t\n"));
+        let errors: Vec<_> = loaded.config.unwrap_err().iter().map(|e| chain(e)).collect();
+        assert_eq!(errors.len(), 1, "{case}: {errors:?}");
+        assert!(
+            errors[0].contains("exactly one way to a token may be configured")
+                && errors[0].contains("kktoken"),
+            "{case}: {errors:?}"
+        );
+        assert!(loaded.warnings.is_empty(), "{case}: {:?}", loaded.warnings);
+    }
+    let two = format!("{OLD}iam-url=https://x\niam-username=u\niam-password=p\n");
+    assert!(errors(&two)[0].contains("exactly one way"), "{:?}", errors(&two));
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let errors = errors("zone=a");
     assert_eq!(errors.len(), 2, "{errors:?}");
@@ -327,6 +375,7 @@ fn no_secret_shows_in_debug_errors_or_warnings() {
         "slbUrl-pre=https://x/slbs\nkktoken=hunter2\nkktoken=hunter2",
         "slbUrl-pre=https://x/slbs\nkktoken=hunter2\nclient-secret=hunter2\niam-password=hunter2",
         "slbUrl-pre=https://x/slbs\nkktoken=hunter2\nkktoken-file=/x",
+        "slbUrl-pre=https://x/slbs\nkktoken=hunter2\nkeycloakUrl=https://x\ntoken-client-id=x\nrequested-subject=x\nclient-secret=hunter2",
         "slbUrl-pre=https://u:hunter2@x/slbs\nkktoken=t",
         "slbUrl-pre=https://x/slbs?token=hunter2\nkktoken=t",
         "slbUrl-pre=https://x/slbs\nkktoken=abc\nhunter2",

@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Sentence, values};
+use crate::config::values;
+use crate::runtime::sentence::Sentence;
 
 /// One flag.
 #[derive(Debug)]
@@ -253,8 +254,8 @@ pub static FLAGS: &[Flag] = &[
         "云的名称：incloud，或其别名 inspur。"),
     GENERIC.no("cluster-cidr", Kind::Text, "", NO_ROUTES),
     GENERIC.works("cluster-name", Kind::Text, "kubernetes",
-        "Name of the cluster, for logs. Names in the cloud come from the cloud config's cluster-id.",
-        "集群名称，用于日志。云端名称取自云配置的 cluster-id。"),
+        "Name of the cluster. Nothing uses it yet: names in the cloud come from the cloud config's cluster-id.",
+        "集群名称。目前尚未使用：云端名称取自云配置的 cluster-id。"),
     GENERIC.no("concurrent-node-status-updates", Kind::Int(0, i64::MAX), "0", NO_NODES),
     GENERIC.no("concurrent-node-syncs", Kind::Int(1, i64::MAX), "1", NO_NODES),
     GENERIC.works("concurrent-service-syncs", Kind::Int(1, 1000), "1",

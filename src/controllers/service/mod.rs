@@ -12,7 +12,7 @@ mod sync;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
@@ -128,7 +128,7 @@ impl ServiceController {
         }
     }
 
-    /// Queues clean-ups again every 30 s and every Service every `period`, until stopped.
+    /// Queues clean-ups again every 30 s and every Service every `period` (zero for never), until stopped.
     pub fn run_resync(
         &self,
         services: &Store<Service>,
@@ -137,13 +137,12 @@ impl ServiceController {
         random: &Random,
         stop: &StopToken,
     ) {
-        let next = |clock: &dyn Clock| clock.now() + random.between(period, 2 * period);
-        let mut full = next(clock);
+        let mut full = full_resync(period, clock.now(), random);
         while !stop.wait(CLEANUP_RETRY) {
             self.add_all(services, Decision::Delete);
-            if clock.now() >= full {
+            if full.is_some_and(|due| clock.now() >= due) {
                 self.add_all(services, Decision::Ensure);
-                full = next(clock);
+                full = full_resync(period, clock.now(), random);
             }
         }
     }
@@ -160,4 +159,9 @@ impl ServiceController {
     pub fn shut_down(&self) {
         self.queue.shut_down();
     }
+}
+
+/// When every Service is due again; `None` for never.
+fn full_resync(period: Duration, now: Instant, random: &Random) -> Option<Instant> {
+    (!period.is_zero()).then(|| now + random.between(period, 2 * period))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -375,4 +376,16 @@ fn a_port_that_waits_does_not_hold_up_the_turn_of_others() {
         }
     );
     assert!(world.reasons().contains(&"PortTaken".into()));
+}
+
+#[test]
+fn every_service_is_due_between_one_and_two_periods_from_now_or_never() {
+    let (now, random) = (Instant::now(), Random::from_seed(1));
+    let period = Duration::from_secs(60);
+    for _ in 0..100 {
+        let due = super::full_resync(period, now, &random).unwrap();
+        assert!((period..=2 * period).contains(&(due - now)), "{:?}", due - now);
+    }
+    // it was every 30 s
+    assert_eq!(super::full_resync(Duration::ZERO, now, &random), None);
 }
