@@ -104,9 +104,11 @@ struct Running {
 }
 
 /// How long workers may take to end the call they are at. A call to the cloud that was sent is better answered than cut.
-const WORKERS_GRACE: Duration = Duration::from_secs(1);
-/// How long events may take after that: they are flushed for two seconds from the stop on.
-const EVENTS_GRACE: Duration = Duration::from_millis(1200);
+const WORKERS_GRACE: Duration = Duration::from_millis(800);
+/// How long events may take after that; they are flushed from the stop on.
+const EVENTS_GRACE: Duration = Duration::from_secs(1);
+/// How long the other threads may take after that. A name look-up or a connect in progress cannot be cut; it ends with the process.
+const THREADS_GRACE: Duration = Duration::from_millis(150);
 
 impl Daemon<'_> {
     fn run(&self, mut signals: Signals) -> Result<(), Error> {
@@ -132,8 +134,13 @@ impl Daemon<'_> {
             self.close(&running);
         }
         handle.close();
-        threads.join();
-        info!("stopped");
+        let left = threads.join(THREADS_GRACE);
+        if left.is_empty() {
+            info!("stopped");
+        } else {
+            let left = Vec::from_iter(left).join(",");
+            warn!(threads = left.as_str(); "stopped, although some threads have not ended");
+        }
         ended
     }
 

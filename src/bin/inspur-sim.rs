@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
-use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use cloud_provider_inspur::logging;
-use cloud_provider_inspur::sim::api_server::{ApiServer, Resource};
+use cloud_provider_inspur::runtime::stop::Stop;
+use cloud_provider_inspur::sim::api_server::ApiServer;
 use cloud_provider_inspur::sim::cloud::{Account, Cloud, Seed};
+use cloud_provider_inspur::sim::demo::{self, Ending, cluster};
 use cloud_provider_inspur::sim::server::{Core, Server};
 use cloud_provider_inspur::sim::traffic::Traffic;
 
@@ -23,6 +24,9 @@ const HELP: &str = "\
 inspur-sim: INSPUR Cloud on this machine, to try the controller without an account
 
 Usage: inspur-sim [flags]
+       inspur-sim demo [--keep] [--daemon PATH]
+
+Without `demo`, the simulators by themselves:
 
   --cloud-listen ADDRESS:PORT   where the cloud's APIs listen (127.0.0.1:0, any port)
   --slb ID=ADDRESS[,eip=IP][,owner=USER]
@@ -41,11 +45,20 @@ Usage: inspur-sim [flags]
   --help                        this text
 
 Prints where it listens, then `ready`, and runs until SIGINT or SIGTERM.
+
+`demo` tells a Service's whole life between the simulators and the controller; exit code 1 when it does not go as told:
+
+  --keep                        stays up with a living Service, and prints how to play with it
+  --daemon PATH                 the controller (inspur-cloud-controller-manager beside this program)
 ";
+
+/// The controller's program, beside this one.
+const CONTROLLER: &str = "inspur-cloud-controller-manager";
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(options)) => options,
+        Ok(Command::Demo(options)) => return ended(tell(&options)),
         Ok(Command::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -56,7 +69,11 @@ fn main() -> ExitCode {
         }
     };
     logging::init(logging::Format::Text, options.verbosity);
-    match run(&options) {
+    ended(run(&options))
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("inspur-sim: {message}");
@@ -69,6 +86,7 @@ fn main() -> ExitCode {
 #[derive(Debug)]
 enum Command {
     Run(Box<Options>),
+    Demo(DemoOptions),
     Help,
 }
 
@@ -109,7 +127,18 @@ impl Default for Options {
     }
 }
 
+/// The flags of `demo`.
+#[derive(Debug, PartialEq, Eq)]
+struct DemoOptions {
+    ending: Ending,
+    daemon: Option<PathBuf>,
+}
+
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut arguments = arguments.into_iter().peekable();
+    if arguments.next_if(|first| first == "demo").is_some() {
+        return parse_demo(arguments);
+    }
     let mut parser = Parser::from_args(arguments);
     let mut options = Options::default();
     while let Some(argument) = parser.next().map_err(text)? {
@@ -137,6 +166,23 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         }
     }
     Ok(Command::Run(Box::new(options)))
+}
+
+fn parse_demo(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = Parser::from_args(arguments);
+    let mut options = DemoOptions {
+        ending: Ending::Gone,
+        daemon: None,
+    };
+    while let Some(argument) = parser.next().map_err(text)? {
+        match argument {
+            Arg::Long("help") | Arg::Short('h') => return Ok(Command::Help),
+            Arg::Long("keep") => options.ending = Ending::Open,
+            Arg::Long("daemon") => options.daemon = Some(parser.value().map_err(text)?.into()),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    Ok(Command::Demo(options))
 }
 
 fn text(error: impl Display) -> String {
@@ -207,10 +253,10 @@ fn run(options: &Options) -> Result<(), String> {
         cloud.add_slb(slb.clone());
     }
     let api = ApiServer::new(options.seed);
-    api.admin_token(TOKEN);
+    api.admin_token(cluster::TOKEN);
     api.open(true);
     for (name, ip) in &options.nodes {
-        add_node(&api, name, *ip)?;
+        cluster::add_node(&api, name, *ip).map_err(|why| format!("--node {name}: {why}"))?;
     }
     let script = match &options.faults {
         Some(path) => Some((path, std::fs::read(path).map_err(|error| at(path, &error))?)),
@@ -235,7 +281,7 @@ fn run(options: &Options) -> Result<(), String> {
         write(path, &Account::named("demo").cloud_config(&cloud_server.url()))?;
     }
     if let Some(path) = &options.kubeconfig_out {
-        write(path, &kubeconfig(&api_server.url()))?;
+        write(path, &cluster::kubeconfig(&api_server.url()))?;
     }
     println!("cloud {}", cloud_server.url());
     println!("api {}", api_server.url());
@@ -247,32 +293,33 @@ fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The admin's token. It opens nothing that is not open anyway: kubectl sends none over plain HTTP.
-const TOKEN: &str = "inspur-sim-admin";
-
-fn add_node(api: &ApiServer, name: &str, ip: IpAddr) -> Result<(), String> {
-    let refused = |why: String| format!("--node {name}: {why}");
-    let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
-    let status = json!({"status": {
-        "addresses": [
-            {"type": "InternalIP", "address": ip.to_string()},
-            {"type": "Hostname", "address": name},
-        ],
-        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated"}],
-    }});
-    api.create(Resource::Nodes, &node).map_err(refused)?;
-    api.patch_status(Resource::Nodes, "", name, &status)
-        .map_err(refused)?;
-    Ok(())
-}
-
-fn kubeconfig(url: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: inspur-sim\n\
-         clusters:\n- name: inspur-sim\n  cluster:\n    server: {url}\n\
-         contexts:\n- name: inspur-sim\n  context:\n    cluster: inspur-sim\n    user: admin\n\
-         users:\n- name: admin\n  user:\n    token: {TOKEN}\n"
-    )
+/// Tells the demo, and cleans up whichever signal ends it.
+fn tell(options: &DemoOptions) -> Result<(), String> {
+    let controller = match &options.daemon {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().map_err(text)?.with_file_name(CONTROLLER),
+    };
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).map_err(text)?;
+    let (stop, handle) = (Stop::new(), signals.handle());
+    let token = stop.token();
+    let watcher = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            // ends without a signal when the story has ended
+            if signals.forever().next().is_some() {
+                stop.stop();
+            }
+        })
+        .map_err(text)?;
+    let options = demo::Options {
+        controller,
+        ending: options.ending,
+    };
+    let told = demo::run(&options, &token, &mut std::io::stdout().lock());
+    handle.close();
+    // a panic there was printed when it happened
+    let _ = watcher.join();
+    told.map_err(|failure| failure.line())
 }
 
 fn write(path: &Path, content: &str) -> Result<(), String> {
@@ -290,6 +337,7 @@ mod tests {
     fn options(arguments: &[&str]) -> Result<Options, String> {
         match parse(arguments.iter().map(OsString::from))? {
             Command::Run(options) => Ok(*options),
+            Command::Demo(options) => Err(format!("{options:?}")),
             Command::Help => Err("help".into()),
         }
     }
@@ -319,6 +367,32 @@ mod tests {
             (options.latency, options.verbosity),
             (Duration::from_millis(20), 4)
         );
+    }
+
+    #[test]
+    fn the_demo_has_flags_of_its_own() {
+        let demo = |arguments: &[&str]| match parse(arguments.iter().map(OsString::from)) {
+            Ok(Command::Demo(options)) => Ok((options.ending, options.daemon)),
+            other => Err(format!("{other:?}")),
+        };
+        let path = Some(PathBuf::from("/x"));
+        for (arguments, want) in [
+            (&["demo"][..], (Ending::Gone, None)),
+            (&["demo", "--keep"], (Ending::Open, None)),
+            (&["demo", "--daemon=/x", "--keep"], (Ending::Open, path.clone())),
+            (&["demo", "--daemon", "/x"], (Ending::Gone, path)),
+        ] {
+            assert_eq!(demo(arguments), Ok(want), "{arguments:?}");
+        }
+        for wrong in [
+            &["demo", "--slb"][..],
+            &["demo", "x"],
+            &["demo", "--daemon"],
+            &["--keep"],
+            &["-v4", "demo"],
+        ] {
+            assert!(demo(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

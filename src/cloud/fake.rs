@@ -127,16 +127,20 @@ impl LoadBalancers for FakeCloud {
         state.served.retain(|_, (owner, _)| *owner != key);
         let mut waiting = Vec::new();
         for claim in self.claims(service) {
-            if state.served.contains_key(&claim) {
+            let holder = denied
+                .iter()
+                .find(|d| d.claim == claim)
+                .map(|d| d.holder.to_string());
+            if state.served.contains_key(&claim) || holder.is_some() {
                 let note = Note {
                     reason: "PortTaken",
-                    message: format!("{} is taken", claim.0),
+                    message: format!("{} is taken by {holder:?}", claim.0),
                 };
                 waiting.push(Waiting {
                     note,
                     retry: Retry::Backoff,
                 });
-            } else if denied.iter().all(|d| d.claim != claim) {
+            } else {
                 state.served.insert(claim, (key.clone(), nodes.clone()));
             }
         }

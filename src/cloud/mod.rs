@@ -41,7 +41,7 @@ pub trait LoadBalancers: Send + Sync {
 
     /// Makes the cloud match `service`, with `nodes` as backends, and says where traffic enters.
     ///
-    /// `denied` are those claims of `service` that an older Service holds; nothing is made for them.
+    /// `denied` are those claims of `service` that an older Service holds; nothing is made for them, and their ports wait.
     /// Safe to repeat: a change that an error left half done is finished by the next call.
     fn ensure(&self, service: &Service, nodes: &[Arc<Node>], denied: &[Denied]) -> Result<Ensured, Error>;
 

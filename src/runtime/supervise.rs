@@ -3,8 +3,9 @@
 //! A thread that ends although nobody asked it to (by return or by panic) ends the process: a daemon with half of its
 //! threads looks alive and does nothing, while a restart by systemd or Kubernetes mends it.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -14,7 +15,8 @@ use super::stop::StopToken;
 pub struct Supervisor {
     stop: StopToken,
     ended: (Sender<Ended>, Receiver<Ended>),
-    threads: Vec<(String, JoinHandle<()>)>,
+    finished: (Sender<String>, Receiver<String>),
+    running: BTreeSet<String>,
 }
 
 /// A thread that ended before it was asked to.
@@ -32,27 +34,33 @@ impl Supervisor {
         Self {
             stop,
             ended: unbounded(),
-            threads: Vec::new(),
+            finished: unbounded(),
+            running: BTreeSet::new(),
         }
     }
 
-    /// Spawns `body` on a thread called `name` (Linux shows 15 bytes of it).
+    /// Spawns `body` on a thread called `name`, which is its alone (Linux shows 15 bytes of it).
     pub fn spawn(&mut self, name: impl Into<String>, body: impl FnOnce() + Send + 'static) {
         let name = name.into();
         debug_assert!(name.len() <= 15, "Linux cuts thread names at 15 bytes: {name}");
-        let (stop, ended, thread) = (self.stop.clone(), self.ended.0.clone(), name.clone());
-        let handle = std::thread::Builder::new()
-            .name(name.clone())
+        self.running.insert(name.clone());
+        let (stop, ended, finished) = (self.stop.clone(), self.ended.0.clone(), self.finished.0.clone());
+        let thread = name.clone();
+        std::thread::Builder::new()
+            .name(name)
             .stack_size(STACK_SIZE)
             .spawn(move || {
                 let panicked = catch_unwind(AssertUnwindSafe(body)).is_err();
+                // the receivers live as long as the supervisor; without one nobody is left to tell
                 if !stop.is_set() {
-                    // the receiver lives as long as the supervisor; without one nobody is left to tell
-                    let _ = ended.send(Ended { thread, panicked });
+                    let _ = ended.send(Ended {
+                        thread: thread.clone(),
+                        panicked,
+                    });
                 }
+                let _ = finished.send(thread);
             })
             .expect("the system has room for another thread");
-        self.threads.push((name, handle));
     }
 
     /// Receives each thread that ends unasked.
@@ -60,13 +68,17 @@ impl Supervisor {
         &self.ended.1
     }
 
-    /// Waits for every thread, in the order they were spawned. Call it after setting the stop.
-    pub fn join(self) {
-        for (name, handle) in self.threads {
-            if handle.join().is_err() {
-                log::error!(thread = name.as_str(); "a thread panicked");
-            }
+    /// Waits until every thread has ended, for at most `patience`; the names of those that have not. Call it after setting
+    /// the stop.
+    pub fn join(mut self, patience: Duration) -> BTreeSet<String> {
+        let deadline = Instant::now() + patience;
+        while !self.running.is_empty() {
+            match self.finished.1.recv_deadline(deadline) {
+                Ok(name) => self.running.remove(&name),
+                Err(_) => break,
+            };
         }
+        self.running
     }
 }
 
@@ -75,8 +87,6 @@ const STACK_SIZE: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::runtime::stop::Stop;
 
@@ -114,7 +124,23 @@ mod tests {
         });
         stop.stop();
         let ended = supervisor.ended().clone();
-        supervisor.join();
+        assert_eq!(supervisor.join(Duration::from_secs(60)), BTreeSet::new());
         assert!(ended.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_named() {
+        let (stop, never) = (Stop::new(), Stop::new());
+        let mut supervisor = Supervisor::new(stop.token());
+        let token = never.token();
+        supervisor.spawn("stubborn", move || {
+            token.wait(Duration::from_secs(60));
+        });
+        stop.stop();
+        assert_eq!(
+            supervisor.join(Duration::from_millis(1)),
+            BTreeSet::from(["stubborn".to_string()])
+        );
+        never.stop();
     }
 }

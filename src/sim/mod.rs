@@ -10,6 +10,7 @@
 
 pub mod api_server;
 pub mod cloud;
+pub mod demo;
 pub mod faults;
 pub mod server;
 pub mod traffic;

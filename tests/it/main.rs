@@ -3,6 +3,11 @@
 //! The cloud is always the simulated one. The cluster is the simulated API, or a real kube-apiserver where `CONTROL_PLANE` names
 //! its programs (`make e2e`); tests that script faults of the API server run on the simulated one alone, and say so.
 
+#![expect(
+    unreachable_pub,
+    reason = "nobody depends on a test crate; `pub` marks what the support modules offer"
+)]
+
 mod support;
 
 /// Faults of the API server: outages, lost history, nonsense.
@@ -13,6 +18,8 @@ mod bad_input;
 mod clusters;
 /// Killed between any two calls, a restart ends in the same state.
 mod crash;
+/// `make demo`.
+mod demo;
 /// `deploy/examples`, applied by kubectl.
 mod examples;
 /// A Service's whole life.

@@ -24,8 +24,6 @@ mod reason {
     pub(super) const UPDATE_FAILED: &str = "UpdateLoadBalancerFailed";
     pub(super) const DELETING: &str = "DeletingLoadBalancer";
     pub(super) const DELETED: &str = "DeletedLoadBalancer";
-    /// Ours: a port that an older Service holds.
-    pub(super) const PORT_TAKEN: &str = "LoadBalancerPortTaken";
 }
 
 /// Why a sync did not get through.
@@ -255,11 +253,10 @@ impl Syncer {
             let mut claims = self.claims.lock().expect("no holder of the claims panics");
             claims.settle(key, &self.load_balancers().claims(service))
         };
-        let denied = self.denied(key).into_iter().map(|_| Retry::OnChange);
         let waits = ensured.waiting.iter().map(|waiting| waiting.retry);
         Ok(Done {
             turns,
-            waiting: waits.chain(denied).reduce(sooner),
+            waiting: waits.reduce(sooner),
         })
     }
 
@@ -301,14 +298,6 @@ impl Syncer {
             self.event(&service, EventType::Warning, reason::NO_NODES, text);
         }
         let denied = self.denied(&service.meta.key());
-        for Denied { claim, holder } in &denied {
-            let claim = &claim.0;
-            let message = format!(
-                "{claim} is held by the older Service {holder}; this port is served when that Service gives it up. \
-                 Use another port or another load balancer"
-            );
-            self.event(&service, EventType::Warning, reason::PORT_TAKEN, message);
-        }
         let ensured = cloud.ensure(latest, &backends.nodes, &denied)?;
         for note in ensured
             .notes

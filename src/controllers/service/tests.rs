@@ -351,9 +351,9 @@ fn the_younger_of_two_waits_and_its_turn_comes_when_the_older_is_cleaned_up() {
     }
     world.refresh();
     let done = world.sync("younger").unwrap();
-    assert_eq!(done.waiting, Some(Retry::OnChange));
+    assert_eq!(done.waiting, Some(Retry::Backoff));
     assert_eq!(world.cloud.served(), [], "found before anything is written");
-    assert!(world.reasons().contains(&"LoadBalancerPortTaken".into()));
+    assert!(world.reasons().contains(&"PortTaken".into()));
     world.sync("older").unwrap();
     world.api.delete(Resource::Services, "default", "older");
     assert_eq!(world.refresh(), ["default/older"]);

@@ -109,19 +109,6 @@ impl Daemon {
         }
         status
     }
-
-    /// Resident memory in KiB, as the kernel counts it.
-    pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("the kernel tells");
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|kib| kib.parse().ok())
-            .expect("a number of KiB")
-    }
 }
 
 impl Drop for Daemon {
