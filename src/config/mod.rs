@@ -113,6 +113,29 @@ pub enum Warning {
         /// What may have been meant.
         nearest: Option<&'static str>,
     },
+    /// In a cloud config of `key=value` lines: a line that is neither that nor a comment. Its text may be a piece of a secret.
+    #[error("{}:{line}: this line is not key=value and has no effect", .path.display())]
+    SkippedLine {
+        /// The cloud config.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// In a cloud config of `key=value` lines: one key again, perhaps in another spelling.
+    #[error(
+        "{}:{line}: {key} is given again: line {earlier} has no effect; remove one of them",
+        .path.display()
+    )]
+    RepeatedKey {
+        /// The cloud config.
+        path: PathBuf,
+        /// Where it is given now; from 1.
+        line: usize,
+        /// The key.
+        key: &'static str,
+        /// Where it was given before.
+        earlier: usize,
+    },
     /// A static token beside the complete keys of the 2020 controller's token exchange, which counts.
     #[error(
         "{}:{line}: kktoken has no effect beside keycloakUrl: the token exchange counts, as it did in the 2020 controller; remove kktoken",
