@@ -45,6 +45,8 @@ pub enum Start {
 pub struct Failure {
     /// Never empty; flags first, then the file's faults by line.
     pub errors: Vec<Error>,
+    /// The command line, if only the file is at fault: what else it names can be tried all the same.
+    pub flags: Option<Box<Flags>>,
     /// What is suspicious, and perhaps the reason.
     pub warnings: Vec<Warning>,
 }
@@ -90,10 +92,17 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> 
             warnings,
         }),
         (flags, cloud) => {
-            let of_flags = flags.err().into_iter().flatten().map(Error::from);
+            let (flags, of_flags) = match flags {
+                Ok(flags) => (Some(flags), Vec::new()),
+                Err(errors) => (None, errors),
+            };
             let of_cloud = cloud.and_then(Result::err).into_iter().flatten().map(Error::from);
-            let errors = of_flags.chain(of_cloud).collect();
-            Err(Failure { errors, warnings })
+            let errors = of_flags.into_iter().map(Error::from).chain(of_cloud).collect();
+            Err(Failure {
+                errors,
+                flags,
+                warnings,
+            })
         }
     }
 }

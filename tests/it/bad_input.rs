@@ -276,6 +276,12 @@ fn files_that_make_no_sense_are_named() {
             &format!("{good_cloud}ca-file={}\n", empty_ca.display()),
             vec!["empty.pem"],
         ),
+        (
+            "both",
+            bad_ca,
+            "slbUrl-pre=https://c.example.com/slbs\ns3cr3t\n",
+            vec!["empty.pem", "no way to a token", "case.cloud:2"],
+        ),
     ] {
         let kubeconfig = world.file("case.kubeconfig", kubeconfig_text);
         let cloud = world.file("case.cloud", cloud_text);
