@@ -123,7 +123,7 @@ pub enum Error {
     /// What the Service asks for is not possible; its owner must change it. Nothing was written.
     #[error("{message}")]
     Rejected {
-        /// PascalCase, for an Event of its own.
+        /// PascalCase, for logs: the Event has upstream's reason.
         reason: &'static str,
         /// What was found, what is allowed.
         message: String,
@@ -131,7 +131,7 @@ pub enum Error {
     /// The cloud does not have it (any more), or it is not ours to touch. Nothing was written; it may come back.
     #[error("{message}")]
     NotFound {
-        /// PascalCase, for an Event of its own.
+        /// PascalCase, for logs: the Event has upstream's reason.
         reason: &'static str,
         /// Which one, and what to do.
         message: String,
@@ -150,6 +150,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it is in one word, where there is one.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected { reason, .. } | Self::NotFound { reason, .. } => Some(reason),
+            Self::Unavailable { .. } | Self::Stopped => None,
+        }
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {
