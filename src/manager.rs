@@ -254,7 +254,7 @@ impl Daemon<'_> {
             threads.spawn(format!("service-{worker}"), move || {
                 let _alive: Sender<()> = alive;
                 if synced(&services, &nodes, &stop) {
-                    controller.run_worker(&services);
+                    controller.run_worker();
                 }
             });
         }
@@ -265,7 +265,7 @@ impl Daemon<'_> {
         );
         let stop = self.stop.token();
         threads.spawn("service-resync", move || {
-            controller.run_resync(&services, period, &*clock, &random, &stop)
+            controller.run_resync(period, &*clock, &random, &stop)
         });
         Running {
             _queue: queue,

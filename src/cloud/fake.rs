@@ -73,6 +73,10 @@ impl CloudProvider for FakeCloud {
     fn load_balancers(&self) -> Option<&dyn LoadBalancers> {
         Some(self)
     }
+
+    fn instances(&self) -> Option<&dyn super::Instances> {
+        None
+    }
 }
 
 impl LoadBalancers for FakeCloud {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::k8s::types::{LoadBalancerIngress, Node, Service};
+use crate::k8s::types::{LoadBalancerIngress, Node, NodeAddress, Service};
 
 #[cfg(test)]
 pub mod fake;
@@ -14,6 +14,89 @@ pub trait CloudProvider: Send + Sync {
     fn name(&self) -> &'static str;
     /// `None` when the cloud config switches load balancers off.
     fn load_balancers(&self) -> Option<&dyn LoadBalancers>;
+    /// What it knows of the machines behind Nodes.
+    fn instances(&self) -> Option<&dyn Instances>;
+}
+
+/// Knows the machines behind Nodes.
+pub trait Instances: Send + Sync {
+    /// Whether it can tell what exists.
+    fn authority(&self) -> Authority;
+
+    /// What it knows of the instance of each of these Nodes, in their order; many Nodes cost few calls.
+    ///
+    /// A Node's instance is found by provider ID, else by what names it (an annotation, the Node's name, an internal address).
+    ///
+    /// # Errors
+    /// Each Node has its own. No answer, one that cannot be understood, two candidates, a provider ID of another cloud: none of these
+    /// ever reads as [`Lookup::Missing`].
+    fn look_up(&self, nodes: &[Arc<Node>], freshness: Freshness) -> Vec<Result<Lookup, Error>>;
+}
+
+/// Whether a cloud can tell what exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// It asks an API of instances.
+    Full,
+    /// No such API is configured: it repeats what Node and config say. Nothing is ever gone or shut down by its word.
+    Hearsay,
+}
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// One of the last seconds will do, if it says that the instance exists.
+    Recent,
+    /// Asked now.
+    Now,
+}
+
+/// What a cloud knows of a Node's instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// It exists.
+    Found(Arc<Instance>),
+    /// An authorised answer to a question about it did not hold it.
+    Missing(Absence),
+}
+
+/// How much an answer without an instance proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// How many other instances that are known to exist were in answers of the same moment. Without any, it may be the answer that
+    /// is wrong.
+    pub witnesses: usize,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Instance {
+    /// For `spec.providerID`: `incloud://i-0ab1`. Never empty.
+    pub provider_id: Box<str>,
+    /// For `status.addresses`, in order.
+    pub addresses: Vec<NodeAddress>,
+    /// For the label pair of that name; empty means "leave alone", as for the next two.
+    pub instance_type: Box<str>,
+    /// The zone it is in.
+    pub zone: Box<str>,
+    /// The region it is in.
+    pub region: Box<str>,
+    /// More labels, for Nodes that do not have them.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// Whether it runs.
+    pub state: InstanceState,
+}
+
+/// Whether a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InstanceState {
+    /// It runs, or is about to, or the cloud says something else of which nothing follows.
+    #[default]
+    Up,
+    /// It was shut down and may start again.
+    ShutDown,
+    /// The cloud still shows it, as something that will not come back. Nothing follows from it: what is gone is not shown.
+    Ended,
 }
 
 /// Makes load balancers match Services.
@@ -123,7 +206,7 @@ pub enum Error {
     /// What the Service asks for is not possible; its owner must change it. Nothing was written.
     #[error("{message}")]
     Rejected {
-        /// PascalCase, for an Event of its own.
+        /// PascalCase, for logs: the Event has upstream's reason.
         reason: &'static str,
         /// What was found, what is allowed.
         message: String,
@@ -131,7 +214,7 @@ pub enum Error {
     /// The cloud does not have it (any more), or it is not ours to touch. Nothing was written; it may come back.
     #[error("{message}")]
     NotFound {
-        /// PascalCase, for an Event of its own.
+        /// PascalCase, for logs: the Event has upstream's reason.
         reason: &'static str,
         /// Which one, and what to do.
         message: String,
@@ -150,6 +233,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it is in one word, where there is one.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected { reason, .. } | Self::NotFound { reason, .. } => Some(reason),
+            Self::Unavailable { .. } | Self::Stopped => None,
+        }
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {

@@ -24,7 +24,7 @@ mod testing;
 
 use std::sync::Arc;
 
-use crate::cloud::{CloudProvider, LoadBalancers};
+use crate::cloud::{CloudProvider, Instances, LoadBalancers};
 use crate::http::Transport;
 use crate::runtime::clock::Clock;
 use crate::runtime::stop::StopToken;
@@ -89,5 +89,9 @@ impl CloudProvider for InspurCloud {
 
     fn load_balancers(&self) -> Option<&dyn LoadBalancers> {
         Some(&self.load_balancers)
+    }
+
+    fn instances(&self) -> Option<&dyn Instances> {
+        None
     }
 }

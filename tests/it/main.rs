@@ -34,6 +34,8 @@ mod ports;
 mod secrets;
 /// An unchanged world is only read.
 mod steady;
+/// The whole road in one thread, without a socket.
+mod step_by_step;
 /// Signals and exit codes.
 mod stop;
 /// Packets really arrive.

@@ -50,6 +50,7 @@ const BACKOFF: Backoff = Backoff {
 /// The controller: its queue and what its workers do.
 pub struct ServiceController {
     syncer: Arc<Syncer>,
+    services: Store<Service>,
     queue: Arc<WorkQueue>,
 }
 
@@ -57,9 +58,9 @@ impl ServiceController {
     /// Ready to be fed by the handlers and drained by workers.
     pub fn new(syncer: Syncer, services: Store<Service>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
         let syncer = Arc::new(syncer);
-        let of = Arc::clone(&syncer);
+        let (of, by_key) = (Arc::clone(&syncer), services.clone());
         let group = move |key: &str| {
-            services
+            by_key
                 .get(key)
                 .and_then(|service| of.load_balancers().group(&service))
         };
@@ -69,6 +70,7 @@ impl ServiceController {
         };
         Self {
             syncer,
+            services,
             queue: Arc::new(WorkQueue::new(options, clock, random)),
         }
     }
@@ -95,18 +97,25 @@ impl ServiceController {
     }
 
     /// One worker's whole life: sync keys until the queue is shut down. Start it when both stores have synced.
-    pub fn run_worker(&self, services: &Store<Service>) {
+    pub fn run_worker(&self) {
         while let Some(item) = self.queue.get() {
-            if &**item.key() == NODES {
-                self.add_all(services, Decision::Ensure);
-                item.succeed();
-            } else {
-                self.work(item);
-            }
+            self.work(item);
         }
     }
 
+    /// Syncs one key if one is due, without waiting; whether one was. For those who drive the controller step by step.
+    pub fn step(&self) -> bool {
+        let item = self.queue.try_get();
+        let worked = item.is_some();
+        item.into_iter().for_each(|item| self.work(item));
+        worked
+    }
+
     fn work(&self, item: Item<'_>) {
+        if &**item.key() == NODES {
+            self.add_all(Decision::Ensure);
+            return item.succeed();
+        }
         let key = Key::clone(item.key());
         let retry = match self.syncer.sync(&key) {
             Ok(done) => {
@@ -116,7 +125,7 @@ impl ServiceController {
                 done.waiting
             }
             Err(error) => {
-                warn!(service:% = key, error:% = chain(&error); "cannot sync the load balancer");
+                warn!(service:% = key, reason = error.reason(), error:% = chain(&error); "cannot sync the load balancer");
                 Some(error.retry())
             }
         };
@@ -129,26 +138,19 @@ impl ServiceController {
     }
 
     /// Queues clean-ups again every 30 s and every Service every `period` (zero for never), until stopped.
-    pub fn run_resync(
-        &self,
-        services: &Store<Service>,
-        period: Duration,
-        clock: &dyn Clock,
-        random: &Random,
-        stop: &StopToken,
-    ) {
+    pub fn run_resync(&self, period: Duration, clock: &dyn Clock, random: &Random, stop: &StopToken) {
         let mut full = full_resync(period, clock.now(), random);
         while !stop.wait(CLEANUP_RETRY) {
-            self.add_all(services, Decision::Delete);
+            self.add_all(Decision::Delete);
             if full.is_some_and(|due| clock.now() >= due) {
-                self.add_all(services, Decision::Ensure);
+                self.add_all(Decision::Ensure);
                 full = full_resync(period, clock.now(), random);
             }
         }
     }
 
-    fn add_all(&self, services: &Store<Service>, what: Decision) {
-        for service in services.list() {
+    fn add_all(&self, what: Decision) {
+        for service in self.services.list() {
             if self.syncer.decide(&service) == what {
                 self.queue.add(service.meta.key().into());
             }

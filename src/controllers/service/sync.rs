@@ -44,6 +44,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it is in one word, for logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Cloud(error) => error.reason().unwrap_or("Unavailable"),
+            Self::Finalizer(_) | Self::Status(_) | Self::Release(_) => "PatchFailed",
+        }
+    }
+
     /// When to try again.
     pub fn retry(&self) -> Retry {
         match self {

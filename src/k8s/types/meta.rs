@@ -73,7 +73,13 @@ const READ: &[&str] = &[
     "loadbalancer.inspur.com/",
     "service.beta.kubernetes.io/inspur-",
     "node.beta.kubernetes.io/instance-id",
+    "node.inspur.com/",
+    "alpha.kubernetes.io/provided-node-ip",
     "node.kubernetes.io/exclude-from-external-load-balancers",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "topology.kubernetes.io/",
+    "failure-domain.beta.kubernetes.io/",
 ];
 
 /// Labels or annotations: the pairs whose key is read, in the order of their keys.

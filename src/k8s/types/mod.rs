@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 
 pub use meta::{ObjectMeta, Pairs, Timestamp};
-pub use node::{EXCLUDE_LABEL, Node, NodeAddress, Taint};
+pub use node::{EXCLUDE_LABEL, Node, NodeAddress, Readiness, Taint};
 pub use service::{IpMode, LoadBalancerIngress, Protocol, Service, ServicePort};
 
 /// What the store and the reflector need to know of an object.

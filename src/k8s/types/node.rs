@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use serde::Deserialize;
+use serde::de::Deserializer;
+use serde_json::value::RawValue;
 
 use super::{ObjectMeta, Resource, null_default};
 
@@ -16,6 +18,8 @@ pub struct Node {
     pub provider_id: Box<str>,
     /// All of them.
     pub taints: Box<[Taint]>,
+    /// What its condition `Ready` says.
+    pub ready: Readiness,
     /// In the order of the Node.
     pub addresses: Box<[NodeAddress]>,
 }
@@ -30,13 +34,60 @@ impl Node {
     }
 }
 
-/// A mark that keeps pods away, as far as it is read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
+/// A mark that keeps pods away. Fields that are not read are kept all the same: the list of taints is only ever written
+/// whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Taint {
     /// What is wrong.
-    #[serde(deserialize_with = "null_default")]
     pub key: Box<str>,
+    /// `NoSchedule`, `NoExecute`, …
+    pub effect: Box<str>,
+    /// All of it, as JSON.
+    pub json: Box<str>,
+}
+
+impl Taint {
+    /// A taint without a value.
+    pub fn new(key: &str, effect: &str) -> Self {
+        let json = serde_json::json!({ "key": key, "effect": effect }).to_string();
+        Self {
+            key: key.into(),
+            effect: effect.into(),
+            json: json.into(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Taint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Read {
+            #[serde(deserialize_with = "null_default")]
+            key: Box<str>,
+            #[serde(deserialize_with = "null_default")]
+            effect: Box<str>,
+        }
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let Read { key, effect } = serde_json::from_str(raw.get()).map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            key,
+            effect,
+            json: raw.get().into(),
+        })
+    }
+}
+
+/// What a Node's condition `Ready` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Readiness {
+    /// Kubelet reports, and all is well.
+    Ready,
+    /// Kubelet reports that it is not.
+    NotReady,
+    /// Nobody has heard of kubelet, or there is no such condition.
+    #[default]
+    Unknown,
 }
 
 /// One address of a Node.
@@ -87,6 +138,30 @@ struct SpecWire {
 struct StatusWire {
     #[serde(deserialize_with = "null_default")]
     addresses: Box<[NodeAddress]>,
+    #[serde(deserialize_with = "null_default")]
+    conditions: Vec<ConditionWire>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ConditionWire {
+    #[serde(rename = "type", deserialize_with = "null_default")]
+    type_: Box<str>,
+    #[serde(deserialize_with = "null_default")]
+    status: Box<str>,
+}
+
+/// Of the first condition of that type, as upstream reads it. Source: ccm-behaviour.md 4.
+fn readiness(conditions: &[ConditionWire]) -> Readiness {
+    match conditions
+        .iter()
+        .find(|condition| &*condition.type_ == "Ready")
+        .map(|ready| &*ready.status)
+    {
+        Some("True") => Readiness::Ready,
+        Some("False") => Readiness::NotReady,
+        _ => Readiness::Unknown,
+    }
 }
 
 impl From<Wire> for Node {
@@ -95,6 +170,7 @@ impl From<Wire> for Node {
             meta: wire.metadata,
             provider_id: wire.spec.provider_id,
             taints: wire.spec.taints,
+            ready: readiness(&wire.status.conditions),
             addresses: wire.status.addresses,
         }
     }

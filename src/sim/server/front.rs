@@ -202,7 +202,7 @@ enum Acted {
     Yes,
 }
 
-/// The requests so far, oldest first, at most [`LOG_LIMIT`]. Clones are the same log. Holds no header and no body.
+/// The requests so far, oldest first, at most 100,000. Clones are the same log. Holds no header and no body.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Watched<Entries>>);
 
