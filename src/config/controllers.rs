@@ -13,18 +13,22 @@ pub struct Controller {
 
 /// The canonical name of the controller that makes load balancers match Services.
 pub const SERVICE_LB: &str = "service-lb-controller";
+/// The canonical name of the controller that initialises Nodes and keeps them true.
+pub const CLOUD_NODE: &str = "cloud-node-controller";
+/// The canonical name of the controller that taints Nodes that were shut down and deletes those that are gone.
+pub const CLOUD_NODE_LIFECYCLE: &str = "cloud-node-lifecycle-controller";
 
 /// All of them. Source: ccm-behaviour.md 2.3.
 pub static CONTROLLERS: [Controller; 4] = [
     Controller {
-        name: "cloud-node-controller",
+        name: CLOUD_NODE,
         alias: "cloud-node",
-        here: false,
+        here: true,
     },
     Controller {
-        name: "cloud-node-lifecycle-controller",
+        name: CLOUD_NODE_LIFECYCLE,
         alias: "cloud-node-lifecycle",
-        here: false,
+        here: true,
     },
     Controller {
         name: SERVICE_LB,

@@ -38,6 +38,22 @@ pub struct Flags {
     pub controllers: Selection,
     /// Workers of the service controller; at least one.
     pub concurrent_service_syncs: usize,
+    /// Workers of the node controller; at least one.
+    pub concurrent_node_syncs: usize,
+    /// Threads that refresh addresses; at least one.
+    pub concurrent_node_status_updates: usize,
+    /// Between two refreshes of addresses.
+    pub node_status_update_frequency: Duration,
+    /// Between two looks at Nodes that are not Ready.
+    pub node_monitor_period: Duration,
+    /// No younger Node is deleted.
+    pub node_startup_grace_period: Duration,
+    /// Answers that have to lack an instance; at least one.
+    pub node_deletion_confirmations: u32,
+    /// Share of the Nodes, in percent; 0 for no brake.
+    pub node_deletion_brake_percent: u32,
+    /// How long a Node counts for the brake.
+    pub node_deletion_brake_window: Duration,
     /// The least time between two full re-syncs; zero for none.
     pub min_resync_period: Duration,
     /// Requests to the Kubernetes API a second; `None` for no limit.
@@ -281,6 +297,12 @@ impl Given {
                 "must not be 0: a number below 0 switches the limit off",
             );
         }
+        for flag in ["node-monitor-period", "node-status-update-frequency"] {
+            if self.duration(flag).is_zero() {
+                self.refuse(flag, "must be longer than 0");
+            }
+        }
+        let node_syncs: usize = self.number("concurrent-node-syncs");
         Flags {
             kubeconfig: self.non_empty("kubeconfig").map(PathBuf::from),
             master: self.non_empty("master"),
@@ -288,8 +310,18 @@ impl Given {
             cluster_name: self.last("cluster-name").to_owned(),
             controllers: self.controllers(warnings),
             concurrent_service_syncs: self.number("concurrent-service-syncs"),
-            min_resync_period: values::duration(self.last("min-resync-period"))
-                .expect("the table allows only durations"),
+            concurrent_node_syncs: node_syncs,
+            concurrent_node_status_updates: match self.number("concurrent-node-status-updates") {
+                0 => node_syncs,
+                threads => threads,
+            },
+            node_status_update_frequency: self.duration("node-status-update-frequency"),
+            node_monitor_period: self.duration("node-monitor-period"),
+            node_startup_grace_period: self.duration("node-startup-grace-period"),
+            node_deletion_confirmations: self.number("node-deletion-confirmations"),
+            node_deletion_brake_percent: self.number("node-deletion-brake-percent"),
+            node_deletion_brake_window: self.duration("node-deletion-brake-window"),
+            min_resync_period: self.duration("min-resync-period"),
             kube_api_qps: (qps > 0.0).then_some(qps),
             kube_api_burst: self.number("kube-api-burst"),
             verbosity: self.number("v"),
@@ -298,6 +330,11 @@ impl Given {
                 _ => Format::Text,
             },
         }
+    }
+
+    fn duration(&self, flag: &'static str) -> Duration {
+        // one that is none was reported when it was given
+        values::duration(self.last(flag)).unwrap_or_default()
     }
 
     fn controllers(&mut self, warnings: &mut Vec<Warning>) -> Selection {
