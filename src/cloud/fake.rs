@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use super::{Change, Claim, CloudProvider, Denied, Ensured, Error, LoadBalancers, Note, Retry, Waiting};
+use super::{
+    Absence, Authority, Change, Claim, CloudProvider, Denied, Ensured, Error, Freshness, Instance, Instances,
+    LoadBalancers, Lookup, Note, Retry, Waiting,
+};
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
 
 /// The annotation that names a load balancer of this cloud.
@@ -20,11 +23,24 @@ pub(crate) enum Call {
     Ensure(String, Vec<String>),
     /// `ensure_deleted` of this key.
     EnsureDeleted(String),
+    /// `look_up` of these Nodes.
+    LookUp(Vec<String>, Freshness),
+}
+
+/// What it answers about a Node's instance.
+enum Answer {
+    Found(Arc<Instance>),
+    Missing(Absence),
+    Fails(Box<dyn Fn() -> Error + Send>),
 }
 
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
+    /// By the Node's name.
+    instances: BTreeMap<String, Answer>,
+    /// [`Authority::Full`] unless told otherwise.
+    authority: Option<Authority>,
     failures: VecDeque<Error>,
     /// Who is served on what, with which Nodes.
     served: BTreeMap<Claim, (String, Vec<String>)>,
@@ -43,6 +59,31 @@ impl FakeCloud {
     /// The next `ensure` or `ensure_deleted` fails with `error`.
     pub(crate) fn fail_next(&self, error: Error) {
         self.0.lock().unwrap().failures.push_back(error);
+    }
+
+    /// There is `instance` behind the Node of that name.
+    pub(crate) fn set_instance(&self, node: &str, instance: Instance) {
+        self.answer(node, Answer::Found(Arc::new(instance)));
+    }
+
+    /// There is no instance behind the Node of that name, as so many others witness. Without witnesses, that is so for every
+    /// Node of which nothing was told.
+    pub(crate) fn set_missing(&self, node: &str, witnesses: usize) {
+        self.answer(node, Answer::Missing(Absence { witnesses }));
+    }
+
+    /// From now on every look-up of the Node of that name fails.
+    pub(crate) fn fail_look_ups(&self, node: &str, error: impl Fn() -> Error + Send + 'static) {
+        self.answer(node, Answer::Fails(Box::new(error)));
+    }
+
+    /// Whether it can tell what exists.
+    pub(crate) fn set_authority(&self, authority: Authority) {
+        self.0.lock().unwrap().authority = Some(authority);
+    }
+
+    fn answer(&self, node: &str, answer: Answer) {
+        self.0.lock().unwrap().instances.insert(node.to_string(), answer);
     }
 
     /// What is served: claim, key of the Service, Nodes.
@@ -74,8 +115,28 @@ impl CloudProvider for FakeCloud {
         Some(self)
     }
 
-    fn instances(&self) -> Option<&dyn super::Instances> {
-        None
+    fn instances(&self) -> Option<&dyn Instances> {
+        Some(self)
+    }
+}
+
+impl Instances for FakeCloud {
+    fn authority(&self) -> Authority {
+        self.0.lock().unwrap().authority.unwrap_or(Authority::Full)
+    }
+
+    fn look_up(&self, nodes: &[Arc<Node>], freshness: Freshness) -> Vec<Result<Lookup, Error>> {
+        let mut state = self.0.lock().unwrap();
+        let names: Vec<String> = nodes.iter().map(|node| node.meta.name.to_string()).collect();
+        let answer = |name: &String| match state.instances.get(name) {
+            Some(Answer::Found(instance)) => Ok(Lookup::Found(Arc::clone(instance))),
+            Some(Answer::Missing(absence)) => Ok(Lookup::Missing(*absence)),
+            Some(Answer::Fails(error)) => Err(error()),
+            None => Ok(Lookup::Missing(Absence { witnesses: 0 })),
+        };
+        let answers = names.iter().map(answer).collect();
+        state.calls.push(Call::LookUp(names, freshness));
+        answers
     }
 }
 

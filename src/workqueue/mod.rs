@@ -6,7 +6,7 @@
 mod state;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::state::{Outcome, State, Take};
 use crate::runtime::backoff::Backoff;
@@ -40,6 +40,8 @@ pub struct Options {
 pub struct WorkQueue {
     state: Mutex<State>,
     changed: Condvar,
+    /// Held by the one worker that waits in [`WorkQueue::get_many`].
+    gathering: Mutex<()>,
     options: Options,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
@@ -54,6 +56,7 @@ impl WorkQueue {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
+            gathering: Mutex::default(),
             options,
             clock,
             random,
@@ -82,16 +85,44 @@ impl WorkQueue {
 
     /// Waits for a key that may be handed out. `None` after [`Self::shut_down`].
     pub fn get(&self) -> Option<Item<'_>> {
+        self.get_until(None)
+    }
+
+    /// Waits for a key that may be handed out, then takes those that are there and those that come within `gather`, at most
+    /// `max` in all. Empty only after [`Self::shut_down`].
+    ///
+    /// One worker gathers at a time, so that keys that come together stay together however many workers wait.
+    pub fn get_many(&self, max: usize, gather: Duration) -> Vec<Item<'_>> {
+        let _alone = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut items = Vec::from_iter(self.get());
+        if items.is_empty() {
+            return items;
+        }
+        let until = self.clock.now() + gather;
+        while items.len() < max {
+            match self.get_until(Some(until)) {
+                Some(item) => items.push(item),
+                None => break,
+            }
+        }
+        items
+    }
+
+    /// Waits for a key that may be handed out, at most until then.
+    fn get_until(&self, until: Option<Instant>) -> Option<Item<'_>> {
         let mut state = self.lock();
         loop {
             let now = self.clock.now();
             match self.take(&mut state, now) {
                 Take::Key(key) => return Some(self.hand_out(state, key)),
                 Take::ShutDown => return None,
+                Take::Nothing(_) if until.is_some_and(|until| until <= now) => return None,
                 Take::Nothing(due) => {
-                    let wait = due.map_or(LOOK_AGAIN, |due| {
-                        due.saturating_duration_since(now).min(LOOK_AGAIN)
-                    });
+                    let wait = match (due, until) {
+                        (Some(due), Some(until)) => due.min(until),
+                        (due, until) => due.or(until).unwrap_or(now + LOOK_AGAIN),
+                    };
+                    let wait = wait.saturating_duration_since(now).min(LOOK_AGAIN);
                     state = self
                         .changed
                         .wait_timeout(state, wait)
@@ -127,7 +158,7 @@ impl WorkQueue {
         self.len() == 0
     }
 
-    fn take(&self, state: &mut State, now: std::time::Instant) -> Take {
+    fn take(&self, state: &mut State, now: Instant) -> Take {
         let group = &self.options.group;
         state.take(now, &|key| group.as_ref().and_then(|group| group(key)))
     }
@@ -293,6 +324,66 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_are_there_come_together_up_to_the_most() {
+        let (_, queue) = manual();
+        for key in ["a", "b", "c", "d", "e"] {
+            queue.add(key.into());
+        }
+        let keys = |items: &[Item<'_>]| {
+            let keys = items.iter().map(|item| item.key().to_string());
+            keys.collect::<Vec<_>>().concat()
+        };
+        let first = queue.get_many(3, Duration::ZERO);
+        let second = queue.get_many(3, Duration::ZERO);
+        let both = keys(&first) + &keys(&second);
+        assert_eq!((first.len(), second.len()), (3, 2), "{both}");
+        assert!("abcde".chars().all(|key| both.contains(key)), "{both}");
+        queue.shut_down();
+        assert!(queue.get_many(3, Duration::ZERO).is_empty());
+    }
+
+    #[test]
+    fn keys_that_come_one_by_one_go_to_one_worker_though_others_wait() {
+        let queue = queue(Arc::new(SystemClock), None);
+        // the time to gather ends when there are as many as were asked for
+        let gather = Duration::from_secs(600);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| queue.get_many(4, gather).into_iter().map(Item::succeed).count()))
+                .collect();
+            for key in ["a", "b", "c", "d"] {
+                queue.add(key.into());
+                std::thread::yield_now();
+            }
+            let patience = Instant::now() + Duration::from_secs(60);
+            while !workers.iter().any(|worker| worker.is_finished()) && Instant::now() < patience {
+                std::thread::yield_now();
+            }
+            queue.shut_down();
+            let mut counts: Vec<usize> = workers.into_iter().map(|w| w.join().unwrap()).collect();
+            counts.sort_unstable();
+            assert_eq!(counts, [0, 0, 4]);
+        });
+    }
+
+    #[test]
+    fn gathering_ends_with_its_time_and_with_the_queue() {
+        let queue = queue(Arc::new(SystemClock), None);
+        queue.add("a".into());
+        assert_eq!(queue.get_many(100, Duration::from_millis(1)).len(), 1);
+        queue.add("b".into());
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| queue.get_many(100, Duration::from_secs(600)).len());
+            let patience = Instant::now() + Duration::from_secs(60);
+            while !queue.is_empty() && Instant::now() < patience {
+                std::thread::yield_now();
+            }
+            queue.shut_down();
+            assert_eq!(worker.join().unwrap(), 1);
+        });
+    }
+
+    #[test]
     fn many_adds_of_few_keys_by_many_threads_never_overlap() {
         let group: GroupOf = Box::new(|key| (key < "5").then(|| "low".into()));
         let queue = queue(Arc::new(SystemClock), Some(group));
@@ -338,8 +429,8 @@ mod tests {
                     .values()
                     .all(|(adds, seen, _)| adds.load(Ordering::SeqCst) == seen.load(Ordering::SeqCst))
             };
-            let patience = std::time::Instant::now() + Duration::from_secs(60);
-            while !settled() && std::time::Instant::now() < patience {
+            let patience = Instant::now() + Duration::from_secs(60);
+            while !settled() && Instant::now() < patience {
                 std::thread::yield_now();
             }
             let is_settled = settled();

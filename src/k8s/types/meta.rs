@@ -93,6 +93,11 @@ impl Pairs {
         Some(&self.0[at].1)
     }
 
+    /// Whether a pair with that key is kept when an object is read. Of any other it is not known whether the object has it.
+    pub fn keeps(key: &str) -> bool {
+        READ.iter().any(|read| key.starts_with(read))
+    }
+
     /// All pairs, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (&**k, &**v))
@@ -131,7 +136,7 @@ impl<'de> Deserialize<'de> for Pairs {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
                 while let Some(key) = map.next_key::<Box<str>>()? {
-                    if READ.iter().any(|read| key.starts_with(read)) {
+                    if Pairs::keeps(&key) {
                         kept.push((key, map.next_value::<Option<Box<str>>>()?.unwrap_or_default()));
                     } else {
                         map.next_value::<IgnoredAny>()?;
@@ -164,6 +169,7 @@ mod tests {
             (pairs.get("loadbalancer.inspur.com/b"), pairs.get("drop")),
             (Some("2"), None)
         );
+        assert!(Pairs::keeps("loadbalancer.inspur.com/b") && !Pairs::keeps("drop"));
         assert_eq!(serde_json::from_str::<Pairs>("null").unwrap(), Pairs::default());
     }
 

@@ -8,6 +8,8 @@ use super::*;
 use crate::http::percent_encode;
 use crate::sim::server::Reply;
 
+mod ecs;
+
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// A cloud with an SLB of the demo's user and one of somebody else, and a clock.
