@@ -1,9 +1,11 @@
 //! The one place that knows all: builds clients, stores, controllers and threads, and stops them in order.
 
+mod crew;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{bounded, select};
 use log::{error, info, warn};
 use serde::Deserialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -12,25 +14,24 @@ use signal_hook::iterator::Signals;
 use crate::cloud::CloudProvider;
 use crate::config::flags::Flags;
 use crate::config::{Config, PROGRAM};
-use crate::controllers;
-use crate::controllers::service::{BackendView, ServiceController, Syncer};
-use crate::events::recorder;
+use crate::controllers::{self, CONTROLLERS};
 use crate::http::Transport;
 use crate::http::agent::{Agent, Pem, Roots, Settings, SetupError};
 use crate::http::proxy::{ProxyError, ProxyRules};
-use crate::informer::{Handler, Reflector, Store, Writer, store};
+use crate::informer::{Handler, Reflector, Writer, store};
 use crate::inspur::api::{Credentials, Limit, Retrying};
 use crate::inspur::name::ClusterId;
 use crate::inspur::{self, InspurCloud};
 use crate::k8s::connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
-use crate::k8s::types::{Node, ObjectMeta, Resource, Service};
+use crate::k8s::types::{Node, ObjectMeta, Resource};
 use crate::k8s::{self, Call};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::random::Random;
-use crate::runtime::stop::{HookGuard, Stop, StopToken};
+use crate::runtime::stop::Stop;
 use crate::runtime::supervise::Supervisor;
+use crew::{Crew, Leaving};
 
 /// Why the daemon could not start, or had to end. Each ends the process with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -99,20 +100,6 @@ struct Daemon<'a> {
     cloud: Arc<Agent>,
 }
 
-/// What was started, and what ends it.
-struct Running {
-    /// Wakes the workers when it is time to stop.
-    _queue: HookGuard,
-    /// Disconnected when the last worker has ended.
-    workers: Receiver<()>,
-    /// What workers write with.
-    writes: k8s::Client,
-    /// Disconnected when the last event is sent or given up.
-    flushed: Receiver<()>,
-    /// What events are sent with.
-    events: k8s::Client,
-}
-
 /// How long workers may take to end the call they are at. A call to the cloud that was sent is better answered than cut.
 const WORKERS_GRACE: Duration = Duration::from_millis(800);
 /// How long events may take after that; they are flushed from the stop on.
@@ -135,13 +122,14 @@ impl Daemon<'_> {
                 std::process::exit(EXIT_AT_ONCE);
             }
         });
-        let enabled = self.config.flags.controllers.enables(controllers::SERVICE);
-        let cluster = if enabled { self.cluster_id() } else { None };
-        let running = cluster.map(|cluster| self.start_services(&mut threads, cluster));
+        let enabled = |name| self.config.flags.controllers.enables(name);
+        let any = CONTROLLERS.into_iter().any(enabled);
+        let cluster = if any { self.cluster_id() } else { None };
+        let crew = cluster.map(|cluster| self.hire(&mut threads, cluster));
         let ended = self.wait(&threads);
         self.stop.stop();
-        if let Some(running) = running {
-            self.close(&running);
+        if let Some(crew) = crew {
+            self.dismiss(crew);
         }
         handle.close();
         let left = threads.join(THREADS_GRACE);
@@ -204,76 +192,25 @@ impl Daemon<'_> {
         None
     }
 
-    /// Starts everything that the service controller needs.
-    fn start_services(&self, threads: &mut Supervisor, cluster: ClusterId) -> Running {
-        info!(cluster_id = cluster.as_str(), workers = self.config.flags.concurrent_service_syncs; "starting the service controller");
+    /// Starts the controllers that are enabled, and all they need.
+    fn hire(&self, threads: &mut Supervisor, cluster: ClusterId) -> Crew {
+        info!(cluster_id = cluster.as_str(); "starting the controllers");
+        let flags = &self.config.flags;
         let cloud = self.inspur(cluster);
-        let writes = self
-            .api_server
-            .client("service-controller", ClientKind::Controllers, self.stop.token());
-        let events = self
-            .api_server
-            .client("service-controller", ClientKind::Events, StopToken::never());
-        let (recorder, sink) = recorder(
-            "service-controller",
-            events.clone(),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.random),
-        );
-        let (stop, (unflushed, flushed)) = (self.stop.token(), bounded(0));
-        threads.spawn("events", move || {
-            let _unflushed: Sender<()> = unflushed;
-            sink.run(&stop);
-        });
-
-        let (service_writer, services) = store::<Service>();
+        let mut crew = Crew::new(self);
         let (node_writer, nodes) = store::<Node>();
-        let backends = BackendView::new(nodes.clone());
-        let syncer = Syncer::new(cloud, writes.clone(), services.clone(), backends, recorder);
-        let controller = ServiceController::new(
-            syncer,
-            services.clone(),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.random),
-        );
-        let controller = Arc::new(controller);
-        let queue = Arc::clone(&controller);
-        let queue = self.stop.token().on_stop(move || queue.shut_down());
-
-        self.reflect(
-            "reflect-service",
-            threads,
-            service_writer,
-            controller.service_handler(),
-        );
-        self.reflect("reflect-node", threads, node_writer, controller.node_handler());
-        let (alive, workers) = bounded(0);
-        for worker in 0..self.config.flags.concurrent_service_syncs {
-            let (controller, services, nodes) = (Arc::clone(&controller), services.clone(), nodes.clone());
-            let (stop, alive) = (self.stop.token(), alive.clone());
-            threads.spawn(format!("service-{worker}"), move || {
-                let _alive: Sender<()> = alive;
-                if synced(&services, &nodes, &stop) {
-                    controller.run_worker();
-                }
-            });
+        let mut node_handlers = Vec::new();
+        if flags.controllers.enables(controllers::SERVICE) {
+            node_handlers.push(crew.start_services(threads, Arc::clone(&cloud), &nodes));
         }
-        let (period, clock, random) = (
-            self.config.flags.min_resync_period,
-            Arc::clone(&self.clock),
-            Arc::clone(&self.random),
-        );
-        let stop = self.stop.token();
-        threads.spawn("service-resync", move || {
-            controller.run_resync(period, &*clock, &random, &stop)
-        });
-        Running {
-            _queue: queue,
-            workers,
-            writes,
-            flushed,
-            events,
+        if flags.controllers.enables(controllers::NODE) {
+            node_handlers.push(crew.start_nodes(threads, Arc::clone(&cloud), &nodes));
         }
+        if flags.controllers.enables(controllers::NODE_LIFECYCLE) {
+            crew.start_lifecycle(threads, cloud, nodes);
+        }
+        self.reflect("reflect-node", threads, node_writer, node_handlers);
+        crew
     }
 
     fn inspur(&self, cluster_id: ClusterId) -> Arc<dyn CloudProvider> {
@@ -283,6 +220,9 @@ impl Daemon<'_> {
             slb_url: cloud.slb_url.clone(),
             credentials: cloud.credentials.clone(),
             defaults: cloud.defaults.clone(),
+            ecs: cloud.ecs_url.clone(),
+            region: cloud.region.clone(),
+            zone: cloud.zone.clone(),
             retrying: Retrying::default(),
             limit: Limit {
                 qps: cloud.api_qps,
@@ -304,7 +244,7 @@ impl Daemon<'_> {
         name: &str,
         threads: &mut Supervisor,
         writer: Writer<T>,
-        handler: Handler<T>,
+        handlers: Vec<Handler<T>>,
     ) {
         let stop = self.stop.token();
         let client = self
@@ -314,7 +254,7 @@ impl Daemon<'_> {
         let reflector = Reflector::new(
             client,
             writer,
-            vec![handler],
+            handlers,
             Arc::clone(&self.clock),
             Arc::clone(&self.random),
         );
@@ -325,19 +265,15 @@ impl Daemon<'_> {
     }
 
     /// Lets the workers and then the events end what they are at, and cuts what takes longer.
-    fn close(&self, running: &Running) {
+    fn dismiss(&self, crew: Crew<'_>) {
+        let Leaving { working, writes, flushing, events } = crew.leave();
         // nothing is ever sent on these: they end when the last one drops its end, or when patience does
-        let _ = running.workers.recv_timeout(WORKERS_GRACE);
+        let _ = working.recv_timeout(WORKERS_GRACE);
         self.cloud.shutdown();
-        running.writes.shutdown();
-        let _ = running.flushed.recv_timeout(EVENTS_GRACE);
-        running.events.shutdown();
+        writes.iter().for_each(k8s::Client::shutdown);
+        let _ = flushing.recv_timeout(EVENTS_GRACE);
+        events.shutdown();
     }
-}
-
-/// Whether both stores are; false when it is time to stop.
-fn synced(services: &Store<Service>, nodes: &Store<Node>, stop: &StopToken) -> bool {
-    services.wait_synced(stop) && nodes.wait_synced(stop)
 }
 
 /// An object of which only the metadata is read.

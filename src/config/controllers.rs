@@ -1,5 +1,7 @@
 //! The controllers by name, and which of them `--controllers` selects.
 
+use crate::controllers;
+
 /// A controller that upstream's controller manager has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Controller {
@@ -11,27 +13,20 @@ pub struct Controller {
     pub here: bool,
 }
 
-/// The canonical name of the controller that makes load balancers match Services.
-pub const SERVICE_LB: &str = "service-lb-controller";
-/// The canonical name of the controller that initialises Nodes and keeps them true.
-pub const CLOUD_NODE: &str = "cloud-node-controller";
-/// The canonical name of the controller that taints Nodes that were shut down and deletes those that are gone.
-pub const CLOUD_NODE_LIFECYCLE: &str = "cloud-node-lifecycle-controller";
-
 /// All of them. Source: ccm-behaviour.md 2.3.
 pub static CONTROLLERS: [Controller; 4] = [
     Controller {
-        name: CLOUD_NODE,
+        name: controllers::NODE,
         alias: "cloud-node",
         here: true,
     },
     Controller {
-        name: CLOUD_NODE_LIFECYCLE,
+        name: controllers::NODE_LIFECYCLE,
         alias: "cloud-node-lifecycle",
         here: true,
     },
     Controller {
-        name: SERVICE_LB,
+        name: controllers::SERVICE,
         alias: "service",
         here: true,
     },
@@ -117,7 +112,7 @@ mod tests {
             ("route,*,-route", true, true),
         ] {
             let selection = selection(list).unwrap();
-            assert_eq!(selection.enables(SERVICE_LB), service, "{list}");
+            assert_eq!(selection.enables(controllers::SERVICE), service, "{list}");
             assert_eq!(selection.enables("node-route-controller"), route, "{list}");
         }
     }

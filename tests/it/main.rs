@@ -26,6 +26,8 @@ mod examples;
 mod lifecycle;
 /// A Service that changes its SLB, its type, its class.
 mod moves;
+/// Nodes: initialised, kept true, tainted, deleted.
+mod node_life;
 /// Nodes that come, go, and are kept out.
 mod nodes;
 /// Ports that somebody else holds.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::controllers::SERVICE_LB;
+use crate::controllers::SERVICE;
 
 const NEEDED: [&str; 2] = ["--cloud-provider=incloud", "--cloud-config=/etc/cloud-config"];
 
@@ -148,16 +148,16 @@ fn values_are_given_as_go_takes_them() {
     assert!(
         !accepted(&["--controllers", "-service"])
             .controllers
-            .enables(SERVICE_LB),
+            .enables(SERVICE),
         "a value may begin with a dash"
     );
     let twice = accepted(&["--controllers=*", "--controllers=-service,route"]).controllers;
     assert!(
-        !twice.enables(SERVICE_LB) && twice.enables("cloud-node-controller"),
+        !twice.enables(SERVICE) && twice.enables("cloud-node-controller"),
         "lists grow"
     );
     assert!(
-        !accepted(&["--controllers="]).controllers.enables(SERVICE_LB),
+        !accepted(&["--controllers="]).controllers.enables(SERVICE),
         "an empty list is empty"
     );
 }

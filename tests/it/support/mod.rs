@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cloud_provider_inspur::runtime::stop::StopToken;
-use cloud_provider_inspur::sim::cloud::{Account, Cloud, KEYCLOAK_PATH, Kind, Options, SLB_PATH, Seed};
+use cloud_provider_inspur::sim::cloud::{Account, Cloud, ECS_PATH, InstanceSeed, KEYCLOAK_PATH, Kind, Options, SLB_PATH, Seed};
 use cloud_provider_inspur::sim::faults::Faults;
-use cloud_provider_inspur::sim::server::Server;
+use cloud_provider_inspur::sim::server::{Logged, Server};
 use cloud_provider_inspur::sim::traffic::Traffic;
 use serde_json::Value;
 
@@ -279,6 +279,26 @@ impl World {
         self.cloud_server.log().count(|call| call.ended.is_none()) > 0
     }
 
+    /// A machine.
+    pub fn instance(&self, seed: InstanceSeed) {
+        self.cloud.add_instance(seed);
+    }
+
+    /// Changes a machine from outside.
+    pub fn change_instance(&self, id: &str, change: impl FnOnce(&mut InstanceSeed)) {
+        self.cloud.change_instance(id, change);
+    }
+
+    /// A machine is gone.
+    pub fn remove_instance(&self, id: &str) {
+        assert!(self.cloud.remove_instance(id), "{id} was there");
+    }
+
+    /// Every request to the cloud so far.
+    pub fn cloud_log(&self) -> Vec<Logged> {
+        self.cloud_server.log().entries()
+    }
+
     /// Everything in the cloud, as text.
     pub fn cloud_text(&self) -> String {
         self.cloud.snapshot()
@@ -430,6 +450,11 @@ impl World {
     /// One with more flags and more lines in its cloud config.
     pub fn start_with(&self, flags: &[&str], cloud_config: &str) -> Daemon {
         self.start_with_kubeconfig(&self.api.daemon_kubeconfig, flags, cloud_config)
+    }
+
+    /// One that asks the instances API, too.
+    pub fn start_with_ecs(&self, flags: &[&str]) -> Daemon {
+        self.start_with(flags, &format!("ecsUrl-pre={}{ECS_PATH}\n", self.cloud_server.url()))
     }
 
     /// One with another kubeconfig.

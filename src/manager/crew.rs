@@ -1,0 +1,188 @@
+//! The controllers at work: each with its clients, recorder and threads.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::Daemon;
+use crate::cloud::CloudProvider;
+use crate::controllers::node::{NodeController, NodeSyncer, Share};
+use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
+use crate::controllers::service::{BackendView, ServiceController, Syncer};
+use crate::events::{EventRecorder, recorder};
+use crate::informer::{Handler, Store, store};
+use crate::k8s;
+use crate::k8s::connect::ClientKind;
+use crate::k8s::types::{Node, Service};
+use crate::runtime::stop::{HookGuard, StopToken};
+use crate::runtime::supervise::Supervisor;
+
+/// The controllers that were started.
+pub(super) struct Crew<'a> {
+    daemon: &'a Daemon<'a>,
+    /// Wakes the workers when it is time to stop.
+    hooks: Vec<HookGuard>,
+    /// Held by every thread that writes.
+    alive: Sender<()>,
+    working: Receiver<()>,
+    /// What they write with.
+    writes: Vec<k8s::Client>,
+    /// Held by every thread that sends events.
+    unflushed: Sender<()>,
+    flushing: Receiver<()>,
+    /// What events are sent with.
+    events: k8s::Client,
+}
+
+/// A crew that was told to stop.
+pub(super) struct Leaving {
+    /// Disconnected when the last thread that writes has ended.
+    pub(super) working: Receiver<()>,
+    /// What they write with.
+    pub(super) writes: Vec<k8s::Client>,
+    /// Disconnected when the last event is sent or given up.
+    pub(super) flushing: Receiver<()>,
+    /// What events are sent with.
+    pub(super) events: k8s::Client,
+}
+
+impl<'a> Crew<'a> {
+    /// Nobody yet.
+    pub(super) fn new(daemon: &'a Daemon<'a>) -> Self {
+        let ((alive, working), (unflushed, flushing)) = (bounded(0), bounded(0));
+        // events are still sent when it is time to stop
+        let events = daemon.api_server.client("events", ClientKind::Events, StopToken::never());
+        Self { daemon, hooks: Vec::new(), alive, working, writes: Vec::new(), unflushed, flushing, events }
+    }
+
+    /// What is left to wait for.
+    pub(super) fn leave(self) -> Leaving {
+        let Self { working, writes, flushing, events, .. } = self;
+        Leaving { working, writes, flushing, events }
+    }
+
+    /// The service controller. Returns what it wants to hear of Nodes.
+    pub(super) fn start_services(
+        &mut self,
+        threads: &mut Supervisor,
+        cloud: Arc<dyn CloudProvider>,
+        nodes: &Store<Node>,
+    ) -> Handler<Node> {
+        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
+        let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
+        let recorder = self.recorder(threads, "events-service", "service-controller");
+        let (writer, services) = store::<Service>();
+        let syncer = Syncer::new(cloud, client, services.clone(), BackendView::new(nodes.clone()), recorder);
+        let controller =
+            Arc::new(ServiceController::new(syncer, services.clone(), Arc::clone(&clock), Arc::clone(&random)));
+        let queue = Arc::clone(&controller);
+        self.on_stop(move || queue.shut_down());
+        self.daemon.reflect("reflect-service", threads, writer, vec![controller.service_handler()]);
+        for worker in 0..flags.concurrent_service_syncs {
+            let (controller, services, nodes) = (Arc::clone(&controller), services.clone(), nodes.clone());
+            self.spawn(threads, format!("service-{worker}"), move |stop| {
+                if services.wait_synced(stop) && nodes.wait_synced(stop) {
+                    controller.run_worker();
+                }
+            });
+        }
+        let (resync, period) = (Arc::clone(&controller), flags.min_resync_period);
+        self.spawn(threads, "service-resync", move |stop| resync.run_resync(period, &*clock, &random, stop));
+        controller.node_handler()
+    }
+
+    /// The node controller. Returns what it wants to hear of Nodes.
+    pub(super) fn start_nodes(
+        &mut self,
+        threads: &mut Supervisor,
+        cloud: Arc<dyn CloudProvider>,
+        nodes: &Store<Node>,
+    ) -> Handler<Node> {
+        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
+        let (client, flags) = (self.client("node-controller"), &self.daemon.config.flags);
+        let recorder = self.recorder(threads, "events-node", "cloud-node-controller");
+        let syncer = NodeSyncer::new(cloud, client, nodes.clone(), recorder, Arc::clone(&clock), Arc::clone(&random));
+        let controller = Arc::new(NodeController::new(syncer, clock, random));
+        let queue = Arc::clone(&controller);
+        self.on_stop(move || queue.shut_down());
+        for worker in 0..flags.concurrent_node_syncs {
+            let (controller, nodes) = (Arc::clone(&controller), nodes.clone());
+            self.spawn(threads, format!("node-{worker}"), move |stop| {
+                if nodes.wait_synced(stop) {
+                    controller.run_worker();
+                }
+            });
+        }
+        let (threads_in_all, period) = (flags.concurrent_node_status_updates, flags.node_status_update_frequency);
+        for thread in 0..threads_in_all {
+            let (controller, nodes) = (Arc::clone(&controller), nodes.clone());
+            let share = Share { thread, threads: threads_in_all };
+            self.spawn(threads, format!("node-refresh-{thread}"), move |stop| {
+                if nodes.wait_synced(stop) {
+                    controller.run_refresh(share, period, stop);
+                }
+            });
+        }
+        controller.node_handler()
+    }
+
+    /// The node lifecycle controller.
+    pub(super) fn start_lifecycle(
+        &mut self,
+        threads: &mut Supervisor,
+        cloud: Arc<dyn CloudProvider>,
+        nodes: Store<Node>,
+    ) {
+        let flags = &self.daemon.config.flags;
+        let settings = node_lifecycle::Settings {
+            period: flags.node_monitor_period,
+            proof: Rules {
+                distance: flags.node_monitor_period,
+                confirmations: NonZeroU32::new(flags.node_deletion_confirmations).expect("the table of flags allows no 0"),
+                startup_grace: flags.node_startup_grace_period,
+            },
+            brake: Limit {
+                share_percent: flags.node_deletion_brake_percent,
+                window: flags.node_deletion_brake_window,
+            },
+        };
+        let client = self.client("node-controller");
+        let recorder = self.recorder(threads, "events-life", node_lifecycle::COMPONENT);
+        let clock = Arc::clone(&self.daemon.clock);
+        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock);
+        self.spawn(threads, "node-lifecycle", move |stop| lifecycle.run(stop));
+    }
+
+    /// A client that writes.
+    fn client(&mut self, component: &str) -> k8s::Client {
+        let client = self.daemon.api_server.client(component, ClientKind::Controllers, self.daemon.stop.token());
+        self.writes.push(client.clone());
+        client
+    }
+
+    /// A recorder of events in the name of `component`, and the thread that sends them.
+    fn recorder(&mut self, threads: &mut Supervisor, thread: &str, component: &'static str) -> EventRecorder {
+        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
+        let (recorder, sink) = recorder(component, self.events.clone(), clock, random);
+        let (stop, unflushed) = (self.daemon.stop.token(), self.unflushed.clone());
+        threads.spawn(thread, move || {
+            let _unflushed = unflushed;
+            sink.run(&stop);
+        });
+        recorder
+    }
+
+    /// A thread that may write.
+    fn spawn(&self, threads: &mut Supervisor, name: impl Into<String>, body: impl FnOnce(&StopToken) + Send + 'static) {
+        let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
+        threads.spawn(name, move || {
+            let _alive = alive;
+            body(&stop);
+        });
+    }
+
+    fn on_stop(&mut self, hook: impl Fn() + Send + Sync + 'static) {
+        self.hooks.push(self.daemon.stop.token().on_stop(hook));
+    }
+}
