@@ -45,7 +45,8 @@ Without `demo`, the simulators by themselves:
   -v LEVEL                      log level (2); 4 and more show every request
   --help                        this text
 
-Prints where it listens, then `ready`, and runs until SIGINT or SIGTERM.
+Prints where it listens, then `ready`, and runs until SIGINT or SIGTERM. Meanwhile instances come, stop and go by the cloud's
+/_sim/instances: POST ID=NAME,IP[,ZONE] there; POST STOPPED to /_sim/instances/ID; DELETE that.
 
 `demo` tells a Service's whole life between the simulators and the controller; exit code 1 when it does not go as told:
 
@@ -230,25 +231,7 @@ fn slb(value: &str) -> Result<Seed, String> {
 }
 
 fn instance(value: &str) -> Result<InstanceSeed, String> {
-    let wrong = |why: &str| format!("--instance {value:?}: {why}");
-    let must = || wrong("must be ID=NAME,IP[,ZONE]");
-    let (id, rest) = value.split_once('=').ok_or_else(must)?;
-    let (name, ip, zone) = match rest.split(',').collect::<Vec<_>>()[..] {
-        [name, ip] => (name, ip, None),
-        [name, ip, zone] => (name, ip, Some(zone)),
-        _ => return Err(must()),
-    };
-    if id.is_empty() || name.is_empty() || zone == Some("") {
-        return Err(must());
-    }
-    if ip.parse::<IpAddr>().is_err() {
-        return Err(wrong("the address is no IP address"));
-    }
-    let seed = InstanceSeed::new(id, name, ip);
-    Ok(match zone {
-        Some(zone) => seed.in_zone(zone),
-        None => seed,
-    })
+    value.parse().map_err(|error| format!("--instance {error}"))
 }
 
 fn node(value: &str) -> Result<(String, IpAddr), String> {
@@ -462,13 +445,10 @@ mod tests {
             (&["--cloud-listen", "0.0.0.0:80"], "not a loopback address"),
             (&["--latency", "fast"], "not a duration"),
             (&["--node", "node-1"], "must be NAME=IP"),
-            (&["--instance", "i-1"], "must be ID=NAME,IP[,ZONE]"),
-            (&["--instance", "=node-1,10.0.0.1"], "must be ID="),
-            (&["--instance", "i-1=node-1"], "must be ID="),
-            (&["--instance", "i-1=,10.0.0.1"], "must be ID="),
-            (&["--instance", "i-1=node-1,here"], "no IP address"),
-            (&["--instance", "i-1=node-1,10.0.0.1,"], "must be ID="),
-            (&["--instance", "i-1=node-1,10.0.0.1,z,y"], "must be ID="),
+            (
+                &["--instance", "i-1"],
+                "--instance \"i-1\" must be ID=NAME,IP[,ZONE]",
+            ),
             (&["--time-scale", "0"], "not a factor"),
             (&["--latency"], "missing argument"),
             (&["stray"], "is not a flag"),

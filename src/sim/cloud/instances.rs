@@ -225,10 +225,16 @@ impl Cloud {
     /// # Panics
     /// When there is no such instance.
     pub fn change_instance<R>(&self, id: &str, change: impl FnOnce(&mut InstanceSeed) -> R) -> R {
-        self.update_instances(|instances| {
-            let instance = Arc::make_mut(&mut instances.by_id).get_mut(id);
-            change(instance.expect("the instance exists"))
-        })
+        self.change_if_there(id, change).expect("the instance exists")
+    }
+
+    /// `None` when there is no such instance.
+    pub(super) fn change_if_there<R>(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut InstanceSeed) -> R,
+    ) -> Option<R> {
+        self.update_instances(|instances| Arc::make_mut(&mut instances.by_id).get_mut(id).map(change))
     }
 
     /// Lets an instance start or stop.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::server::{Answer, Core, Incoming, Now};
+use super::server::{Answer, Core, Incoming, Now, Reply};
 use super::watched::Watched;
 use crate::runtime::secret::Secret;
 
@@ -20,6 +20,7 @@ mod query;
 mod render;
 mod slb;
 mod state;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -307,6 +308,10 @@ impl Default for Cloud {
 impl Core for Cloud {
     fn respond(&self, request: &Incoming, now: Now) -> Answer {
         self.0.update(|state| state.respond(request, now)).into()
+    }
+
+    fn told(&self, _: &str, request: &Incoming) -> Option<Reply> {
+        self.act_as_told(request)
     }
 }
 

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::http::percent_encode;
-use crate::sim::server::Reply;
 
 mod ecs;
 

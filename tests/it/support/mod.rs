@@ -413,6 +413,11 @@ impl World {
         self.simulation().server.faults()
     }
 
+    /// Whoever brings no token may do everything: kubectl sends none over plain HTTP.
+    pub fn let_anybody_in(&self) {
+        self.simulation().core.open(true);
+    }
+
     /// Breaks every connection to the simulated API.
     pub fn break_watches(&self) {
         self.simulation().server.break_connections();
