@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, PatchType};
-use super::types::{LoadBalancerIngress, ObjectMeta};
+use super::types::{LoadBalancerIngress, ObjectMeta, Taint};
 
 /// What to change on a Service, in one request to its `status`. Metadata may be changed there too, and RBAC on
 /// `services/status` is all it needs. Source: kube-client.md 6.4.
@@ -78,9 +78,55 @@ impl<'a> ServicePatch<'a> {
     }
 }
 
+/// Makes `taints` all the taints of the Node with this metadata. The list is replaced whole, so this one carries the
+/// resourceVersion, too: it is refused when anybody changed the Node since. Source: kube-client.md 6.3, 6.5.
+pub fn taints_patch(meta: &ObjectMeta, taints: &[Taint]) -> Call {
+    let raw = |taint: &Taint| serde_json::from_str::<Value>(&taint.json).expect("a taint is kept as JSON");
+    let taints = match taints {
+        [] => Value::Null,
+        _ => taints.iter().map(raw).collect(),
+    };
+    let body = json!({
+        "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version },
+        "spec": { "taints": taints },
+    });
+    Call::patch(format!("/api/v1/nodes/{}", meta.name), PatchType::Merge, &body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn taints_are_replaced_whole_and_only_in_the_version_that_was_read() {
+        let meta = ObjectMeta {
+            name: "n1".into(),
+            uid: "u1".into(),
+            resource_version: "7".into(),
+            ..ObjectMeta::default()
+        };
+        let late: Taint =
+            serde_json::from_str(r#"{"key":"a","effect":"NoExecute","timeAdded":"2026-01-02T03:04:05Z"}"#)
+                .unwrap();
+        for (case, taints, want) in [
+            ("none is left", vec![], json!(null)),
+            (
+                "what is not read stays",
+                vec![late],
+                json!([{"key":"a","effect":"NoExecute","timeAdded":"2026-01-02T03:04:05Z"}]),
+            ),
+        ] {
+            let call = taints_patch(&meta, &taints);
+            let (kind, body) = call.body.as_ref().unwrap();
+            assert_eq!(call.describe(), "PATCH /api/v1/nodes/n1", "{case}");
+            assert_eq!(*kind, "application/merge-patch+json", "{case}");
+            assert_eq!(
+                serde_json::from_slice::<Value>(body).unwrap(),
+                json!({"metadata":{"uid":"u1","resourceVersion":"7"},"spec":{"taints":want}}),
+                "{case}"
+            );
+        }
+    }
 
     #[test]
     fn each_patch_has_its_shape() {
