@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::client::PROGRAM;
+use super::types::ObjectMeta;
 use crate::http::{Limits, Method};
 
 /// One call: what to do with which path.
@@ -94,6 +95,19 @@ impl Call {
         }
     }
 
+    /// Deletes the object that was read with this metadata, if nobody changed it since: for a deletion that depends on what
+    /// the object says.
+    pub fn delete_unchanged(path: impl Into<String>, meta: &ObjectMeta) -> Self {
+        let options = serde_json::json!({
+            "kind": "DeleteOptions", "apiVersion": "v1",
+            "preconditions": { "uid": meta.uid, "resourceVersion": meta.resource_version },
+        });
+        Self {
+            body: Some(("application/json", options.to_string().into_bytes())),
+            ..Self::delete(path, &meta.uid)
+        }
+    }
+
     /// Sets the deadlines of one attempt.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -125,3 +139,32 @@ impl Call {
 
 /// Source: kube-client.md 5.4.
 const BUDGET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_deletion_names_whom_it_is_for() {
+        let meta = ObjectMeta {
+            uid: "u1".into(),
+            resource_version: "7".into(),
+            ..ObjectMeta::default()
+        };
+        let (by_uid, unchanged) = (json!({"uid": "u1"}), json!({"uid": "u1", "resourceVersion": "7"}));
+        for (case, call, want) in [
+            ("by UID", Call::delete("/x", "u1"), by_uid),
+            ("unchanged", Call::delete_unchanged("/x", &meta), unchanged),
+        ] {
+            let (_, body) = call.body.unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                (call.method, &body["preconditions"]),
+                (Method::Delete, &want),
+                "{case}"
+            );
+        }
+    }
+}
