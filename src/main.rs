@@ -47,4 +47,11 @@ fn report(failure: &Failure) {
     for error in &failure.errors {
         eprintln!("error: {}", runtime::chain(error));
     }
+    for error in failure
+        .flags
+        .iter()
+        .flat_map(|flags| manager::faults_beside_the_cloud_config(flags))
+    {
+        eprintln!("error: {}", runtime::chain(&error));
+    }
 }

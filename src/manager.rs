@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cloud::CloudProvider;
+use crate::config::flags::Flags;
 use crate::config::{Config, PROGRAM};
 use crate::controllers;
 use crate::controllers::service::{BackendView, ServiceController, Syncer};
@@ -61,7 +62,7 @@ pub enum Error {
 pub fn run(config: &Config) -> Result<(), Vec<Error>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let stop = Stop::new();
-    let (api_server, cloud) = (api_server(config, &stop, &clock), cloud_agent(config));
+    let (api_server, cloud) = (api_server(&config.flags, &stop, &clock), cloud_agent(config));
     let (api_server, cloud) = match (api_server, cloud) {
         (Ok(api_server), Ok(cloud)) => (api_server, cloud),
         (api_server, cloud) => return Err(api_server.err().into_iter().chain(cloud.err()).collect()),
@@ -77,6 +78,15 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
         cloud,
     };
     daemon.run(signals).map_err(|error| vec![error])
+}
+
+/// What would keep [`run`] from starting whatever the cloud config says; for when that cannot be used, so that all is told at once.
+/// Reads files and the environment, and asks nobody.
+pub fn faults_beside_the_cloud_config(flags: &Flags) -> Vec<Error> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let api_server = api_server(flags, &Stop::new(), &clock).err();
+    let proxy = ProxyRules::from_env(|name| std::env::var(name).ok()).err();
+    api_server.into_iter().chain(proxy.map(Error::from)).collect()
 }
 
 /// What the threads are made of.
@@ -353,8 +363,7 @@ const START_BACKOFF: Backoff = Backoff {
 /// Exit code of a second signal.
 const EXIT_AT_ONCE: i32 = 130;
 
-fn api_server(config: &Config, stop: &Stop, clock: &Arc<dyn Clock>) -> Result<Connector, Error> {
-    let flags = &config.flags;
+fn api_server(flags: &Flags, stop: &Stop, clock: &Arc<dyn Clock>) -> Result<Connector, Error> {
     Ok(connect(ConnectOptions {
         kubeconfig: flags.kubeconfig.as_deref(),
         master: flags.master.as_deref(),

@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use cloud_provider_inspur::logging;
 use cloud_provider_inspur::runtime::stop::Stop;
 use cloud_provider_inspur::sim::api_server::ApiServer;
-use cloud_provider_inspur::sim::cloud::{Account, Cloud, Seed};
+use cloud_provider_inspur::sim::cloud::{Account, Cloud, InstanceSeed, Seed};
 use cloud_provider_inspur::sim::demo::{self, Ending, cluster};
 use cloud_provider_inspur::sim::server::{Core, Server};
 use cloud_provider_inspur::sim::traffic::Traffic;
@@ -32,6 +32,7 @@ Without `demo`, the simulators by themselves:
   --slb ID=ADDRESS[,eip=IP][,owner=USER]
                                 an SLB, its internal and its public address; repeatable. Listeners of SLBs on
                                 loopback addresses, such as 127.0.10.1, are really served
+  --instance ID=NAME,IP[,ZONE]  a running instance; repeatable. With any, the cloud config has the instances API
   --time-scale FACTOR           health checks run at their period times this (0.01: 10 s become 100 ms)
   --latency DURATION            every call to the cloud takes that long (0s)
   --cloud-config-out FILE       writes a cloud config for the controller there
@@ -44,7 +45,8 @@ Without `demo`, the simulators by themselves:
   -v LEVEL                      log level (2); 4 and more show every request
   --help                        this text
 
-Prints where it listens, then `ready`, and runs until SIGINT or SIGTERM.
+Prints where it listens, then `ready`, and runs until SIGINT or SIGTERM. Meanwhile instances come, stop and go by the cloud's
+/_sim/instances: POST ID=NAME,IP[,ZONE] there; POST STOPPED to /_sim/instances/ID; DELETE that.
 
 `demo` tells a Service's whole life between the simulators and the controller; exit code 1 when it does not go as told:
 
@@ -95,6 +97,7 @@ enum Command {
 struct Options {
     cloud_listen: SocketAddr,
     slbs: Vec<Seed>,
+    instances: Vec<InstanceSeed>,
     time_scale: f64,
     latency: Duration,
     cloud_config_out: Option<PathBuf>,
@@ -113,6 +116,7 @@ impl Default for Options {
         Self {
             cloud_listen: any_port,
             slbs: Vec::new(),
+            instances: Vec::new(),
             time_scale: 0.01,
             latency: Duration::ZERO,
             cloud_config_out: None,
@@ -152,6 +156,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Strin
         match flag.as_str() {
             "--cloud-listen" => options.cloud_listen = loopback(&value()?)?,
             "--slb" => options.slbs.push(slb(&value()?)?),
+            "--instance" => options.instances.push(instance(&value()?)?),
             "--time-scale" => options.time_scale = time_scale(&value()?)?,
             "--latency" => options.latency = duration(&value()?)?,
             "--cloud-config-out" => options.cloud_config_out = Some(value()?.into()),
@@ -225,6 +230,10 @@ fn slb(value: &str) -> Result<Seed, String> {
     })
 }
 
+fn instance(value: &str) -> Result<InstanceSeed, String> {
+    value.parse().map_err(|error| format!("--instance {error}"))
+}
+
 fn node(value: &str) -> Result<(String, IpAddr), String> {
     value
         .split_once('=')
@@ -252,6 +261,9 @@ fn run(options: &Options) -> Result<(), String> {
     for slb in &options.slbs {
         cloud.add_slb(slb.clone());
     }
+    for instance in &options.instances {
+        cloud.add_instance(instance.clone());
+    }
     let api = ApiServer::new(options.seed);
     api.admin_token(cluster::TOKEN);
     api.open(true);
@@ -278,7 +290,7 @@ fn run(options: &Options) -> Result<(), String> {
     let api_server = start(options.api_listen, Arc::new(api), options.api_latency)?;
     let traffic = Traffic::start(cloud, options.time_scale).map_err(text)?;
     if let Some(path) = &options.cloud_config_out {
-        write(path, &Account::named("demo").cloud_config(&cloud_server.url()))?;
+        write(path, &cloud_config(options, &cloud_server.url()))?;
     }
     if let Some(path) = &options.kubeconfig_out {
         write(path, &cluster::kubeconfig(&api_server.url()))?;
@@ -291,6 +303,15 @@ fn run(options: &Options) -> Result<(), String> {
     api_server.shutdown();
     cloud_server.shutdown();
     Ok(())
+}
+
+/// The instances API is in it when there are instances.
+fn cloud_config(options: &Options, url: &str) -> String {
+    let account = Account::named("demo");
+    match options.instances.is_empty() {
+        true => account.cloud_config(url),
+        false => account.cloud_config_with_ecs(url),
+    }
 }
 
 /// Tells the demo, and cleans up whichever signal ends it.
@@ -349,6 +370,8 @@ mod tests {
             "--slb",
             "slb-2=127.0.10.2,owner=user-other",
             "--node=node-1=127.0.20.1",
+            "--instance=i-1=node-1,127.0.20.1",
+            "--instance=i-2=node-2,2001:db8::2,cn-north-3b",
             "--latency",
             "20ms",
             "-v4",
@@ -363,10 +386,27 @@ mod tests {
             slbs,
             [("slb-1", "127.0.10.1", "user-demo"), ("slb-2", "", "user-other")]
         );
+        let want = [
+            InstanceSeed::new("i-1", "node-1", "127.0.20.1"),
+            InstanceSeed::new("i-2", "node-2", "2001:db8::2").in_zone("cn-north-3b"),
+        ];
+        assert_eq!(options.instances, want);
         assert_eq!(
             (options.latency, options.verbosity),
             (Duration::from_millis(20), 4)
         );
+    }
+
+    #[test]
+    fn the_cloud_config_has_the_instances_api_when_there_are_instances() {
+        for (arguments, want) in [
+            (&[][..], false),
+            (&["--node=node-1=127.0.20.1"], false),
+            (&["--instance=i-1=node-1,127.0.20.1"], true),
+        ] {
+            let config = cloud_config(&options(arguments).unwrap(), "http://127.0.0.1:1");
+            assert_eq!(config.contains("ecsUrl-pre="), want, "{arguments:?}: {config}");
+        }
     }
 
     #[test]
@@ -405,6 +445,10 @@ mod tests {
             (&["--cloud-listen", "0.0.0.0:80"], "not a loopback address"),
             (&["--latency", "fast"], "not a duration"),
             (&["--node", "node-1"], "must be NAME=IP"),
+            (
+                &["--instance", "i-1"],
+                "--instance \"i-1\" must be ID=NAME,IP[,ZONE]",
+            ),
             (&["--time-scale", "0"], "not a factor"),
             (&["--latency"], "missing argument"),
             (&["stray"], "is not a flag"),

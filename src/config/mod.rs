@@ -45,6 +45,8 @@ pub enum Start {
 pub struct Failure {
     /// Never empty; flags first, then the file's faults by line.
     pub errors: Vec<Error>,
+    /// The command line, if only the file is at fault: what else it names can be tried all the same.
+    pub flags: Option<Box<Flags>>,
     /// What is suspicious, and perhaps the reason.
     pub warnings: Vec<Warning>,
 }
@@ -90,10 +92,17 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> 
             warnings,
         }),
         (flags, cloud) => {
-            let of_flags = flags.err().into_iter().flatten().map(Error::from);
+            let (flags, of_flags) = match flags {
+                Ok(flags) => (Some(flags), Vec::new()),
+                Err(errors) => (None, errors),
+            };
             let of_cloud = cloud.and_then(Result::err).into_iter().flatten().map(Error::from);
-            let errors = of_flags.chain(of_cloud).collect();
-            Err(Failure { errors, warnings })
+            let errors = of_flags.into_iter().map(Error::from).chain(of_cloud).collect();
+            Err(Failure {
+                errors,
+                flags,
+                warnings,
+            })
         }
     }
 }
@@ -112,6 +121,29 @@ pub enum Warning {
         key: Option<String>,
         /// What may have been meant.
         nearest: Option<&'static str>,
+    },
+    /// In a cloud config of `key=value` lines: a line that is neither that nor a comment. Its text may be a piece of a secret.
+    #[error("{}:{line}: this line is not key=value and has no effect", .path.display())]
+    SkippedLine {
+        /// The cloud config.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// In a cloud config of `key=value` lines: one key again, perhaps in another spelling.
+    #[error(
+        "{}:{line}: {key} is given again: line {earlier} has no effect; remove one of them",
+        .path.display()
+    )]
+    RepeatedKey {
+        /// The cloud config.
+        path: PathBuf,
+        /// Where it is given now; from 1.
+        line: usize,
+        /// The key.
+        key: &'static str,
+        /// Where it was given before.
+        earlier: usize,
     },
     /// A static token beside the complete keys of the 2020 controller's token exchange, which counts.
     #[error(

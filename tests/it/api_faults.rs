@@ -5,23 +5,9 @@ use cloud_provider_inspur::sim::faults::{Effect, Rule};
 use crate::support::World;
 use crate::support::fixtures::{NODES, SERVICES, node, service, service_path};
 
-fn served_world() -> (World, crate::support::daemon::Daemon) {
-    let world = World::simulated();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
-    let daemon = world.start();
-    world
-        .api
-        .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-    world.until("it is served", &daemon, || {
-        world.ingress("web") == ["203.0.113.1"]
-    });
-    (world, daemon)
-}
-
 #[test]
 fn broken_watches_resume_without_missing_anything() {
-    let (world, daemon) = served_world();
+    let (world, daemon) = World::serving_simulated();
     let lists = || world.api_lists();
     let before = lists();
     for round in 0..5u16 {
@@ -47,7 +33,7 @@ fn broken_watches_resume_without_missing_anything() {
 
 #[test]
 fn lost_history_is_made_good_by_a_list() {
-    let (world, daemon) = served_world();
+    let (world, daemon) = World::serving_simulated();
     world
         .api_faults()
         .add(Rule::on("GET", "watch=1", Effect::status(503)).times(3));
@@ -73,7 +59,7 @@ fn an_api_server_that_talks_nonsense_at_the_start_makes_nobody_act() {
         ("throttling", Effect::throttle(0)),
         ("a hang-up", Effect::HangUp),
     ] {
-        let (world, mut daemon) = served_world();
+        let (world, mut daemon) = World::serving_simulated();
         daemon.kill();
         let before = world.cloud_text();
         let writes = world.cloud_calls().writes;
@@ -101,9 +87,7 @@ fn an_api_server_that_talks_nonsense_at_the_start_makes_nobody_act() {
 
 #[test]
 fn an_api_that_refuses_our_patches_stops_every_write_to_the_cloud() {
-    let world = World::simulated();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small_simulated();
     world
         .api_faults()
         .add(Rule::on("PATCH", "/services/web/status", Effect::status(403)).forever());
@@ -125,9 +109,7 @@ fn an_api_that_refuses_our_patches_stops_every_write_to_the_cloud() {
 
 #[test]
 fn a_patch_that_was_done_but_not_answered_is_not_a_failure() {
-    let world = World::simulated();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small_simulated();
     world
         .api_faults()
         .add(Rule::on("PATCH", "/services/web/status", Effect::ActAndHangUp).times(1));
@@ -147,7 +129,7 @@ fn a_patch_that_was_done_but_not_answered_is_not_a_failure() {
 
 #[test]
 fn an_object_that_does_not_decode_is_left_alone_and_the_others_go_on() {
-    let (world, daemon) = served_world();
+    let (world, daemon) = World::serving_simulated();
     world.put_undecodable_service("odd", "slb-1");
     world.api.create(NODES, &node("n2", "127.0.20.2"));
     world.until("the others go on", &daemon, || {

@@ -80,16 +80,7 @@ fn an_answer_that_makes_no_sense_is_never_taken_for_an_empty_one() {
         ("a refusal", Effect::status(403)),
         ("a hang-up", Effect::HangUp),
     ] {
-        let world = World::new();
-        world.slb("slb-1", "203.0.113.1");
-        world.nodes(&[node("n1", "127.0.20.1")]);
-        let mut daemon = world.start();
-        world
-            .api
-            .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-        world.until("it is served", &daemon, || {
-            world.ingress("web") == ["203.0.113.1"]
-        });
+        let (world, mut daemon) = World::serving();
         daemon.terminate();
         let before = world.cloud_text();
         for path in ["slbId=", "/listeners"] {
@@ -136,16 +127,7 @@ fn an_answer_that_makes_no_sense_is_never_taken_for_an_empty_one() {
 
 #[test]
 fn a_lost_slb_blocks_no_deletion() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
-    let mut daemon = world.start();
-    world
-        .api
-        .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-    world.until("it is served", &daemon, || {
-        world.ingress("web") == ["203.0.113.1"]
-    });
+    let (world, mut daemon) = World::serving();
     daemon.kill();
     world.remove_slb("slb-1");
     let daemon = world.start();
@@ -276,6 +258,12 @@ fn files_that_make_no_sense_are_named() {
             &format!("{good_cloud}ca-file={}\n", empty_ca.display()),
             vec!["empty.pem"],
         ),
+        (
+            "both",
+            bad_ca,
+            "slbUrl-pre=https://c.example.com/slbs\ns3cr3t\n",
+            vec!["empty.pem", "no way to a token", "case.cloud:2"],
+        ),
     ] {
         let kubeconfig = world.file("case.kubeconfig", kubeconfig_text);
         let cloud = world.file("case.cloud", cloud_text);
@@ -330,9 +318,7 @@ fn help_and_version_are_printed_and_all_is_well() {
 
 #[test]
 fn a_service_that_fails_is_mended_when_its_owner_mends_it() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let daemon = world.start();
     let key = "loadbalancer.inspur.com/forward-rule";
     world.api.create(

@@ -1,15 +1,26 @@
 //! `deploy/examples`, applied by kubectl.
 
-use crate::support::World;
 use crate::support::fixtures::{node, service_path};
+use crate::support::{Kubectl, World};
 
 #[test]
 fn an_example_applied_by_kubectl_is_served_changes_and_disappears() {
-    let Some(kubectl) = crate::support::kubectl() else {
-        // kubectl is built with the real control plane; without one, `make e2e` runs this
-        return;
-    };
-    let world = World::new();
+    // kubectl is built with the real control plane; without one, `make e2e` runs this
+    if let Some(kubectl) = crate::support::kubectl() {
+        live_by_kubectl(&kubectl, &World::new());
+    }
+}
+
+#[test]
+fn kubectl_works_on_the_simulated_api_too() {
+    if let Some(kubectl) = crate::support::kubectl() {
+        let world = World::simulated();
+        world.let_anybody_in();
+        live_by_kubectl(&kubectl, &world);
+    }
+}
+
+fn live_by_kubectl(kubectl: &Kubectl, world: &World) {
     world.slb("slb-example", "203.0.113.1");
     world.nodes(&[node("n1", "127.0.20.1"), node("n2", "127.0.20.2")]);
     let daemon = world.start();

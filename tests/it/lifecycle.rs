@@ -47,9 +47,7 @@ fn a_service_gets_its_listener_changes_and_disappears_without_a_trace() {
 
 #[test]
 fn tcp_and_udp_may_share_a_port_number() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let daemon = world.start();
     if world.api.minor() >= 24 {
         let both = service("dns")
@@ -80,9 +78,7 @@ fn tcp_and_udp_may_share_a_port_number() {
 
 #[test]
 fn annotations_of_the_old_controller_are_honoured_and_kept_on_update() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let daemon = world.start();
     let old_spelling = "service.beta.kubernetes.io/inspur-internal-load-balancer-slbid";
     let web = service("web")
@@ -122,9 +118,7 @@ fn annotations_of_the_old_controller_are_honoured_and_kept_on_update() {
 
 #[test]
 fn a_local_service_is_checked_where_kube_proxy_answers() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let daemon = world.start();
     let local = service("web")
         .slb("slb-1")
@@ -156,9 +150,7 @@ fn an_internal_slb_shows_its_private_address() {
 
 #[test]
 fn what_happened_while_the_daemon_was_away_is_caught_up() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let mut daemon = world.start();
     for name in ["stays", "goes", "changes"] {
         let port = match name {

@@ -45,16 +45,7 @@ fn a_service_that_moves_to_another_slb_leaves_nothing_behind() {
 
 #[test]
 fn a_service_that_lost_its_annotation_is_still_cleaned_up() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
-    let mut daemon = world.start();
-    world
-        .api
-        .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-    world.until("it is served", &daemon, || {
-        world.ingress("web") == ["203.0.113.1"]
-    });
+    let (world, mut daemon) = World::serving();
     daemon.kill();
     annotate(&world, "web", &Value::Null);
     world.api.delete(&service_path("web"));
@@ -66,16 +57,7 @@ fn a_service_that_lost_its_annotation_is_still_cleaned_up() {
 
 #[test]
 fn a_service_of_another_type_loses_its_listeners_and_gets_them_back() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
-    let daemon = world.start();
-    world
-        .api
-        .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-    world.until("it is served", &daemon, || {
-        world.ingress("web") == ["203.0.113.1"]
-    });
+    let (world, daemon) = World::serving();
     world
         .api
         .patch(&service_path("web"), &json!({"spec": {"type": "NodePort"}}));
@@ -135,9 +117,7 @@ fn a_service_of_another_class_is_left_alone() {
 
 #[test]
 fn a_finalizer_taken_away_by_hand_does_not_leak_listeners() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let daemon = world.start();
     let hold = |name: &str| {
         world

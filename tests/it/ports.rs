@@ -35,9 +35,7 @@ fn a_foreign_listener_is_named_and_never_touched_and_the_other_ports_are_served(
 
 #[test]
 fn of_two_services_on_one_port_the_older_wins_and_the_other_follows() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     // both are there before the daemon, so that neither is served merely because it was seen first
     world
         .api
@@ -78,9 +76,7 @@ fn of_two_services_on_one_port_the_older_wins_and_the_other_follows() {
 
 #[test]
 fn a_port_that_the_winner_gives_up_goes_to_the_one_who_waits() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     let daemon = world.start();
     world
         .api

@@ -3,13 +3,11 @@
 use cloud_provider_inspur::sim::faults::{Effect, Rule};
 
 use crate::support::World;
-use crate::support::fixtures::{SERVICES, node, service, service_path};
+use crate::support::fixtures::{SERVICES, service, service_path};
 
 #[test]
 fn no_secret_is_in_the_output_at_the_highest_level_nor_in_any_event() {
-    let world = World::new();
-    world.slb("slb-1", "203.0.113.1");
-    world.nodes(&[node("n1", "127.0.20.1")]);
+    let world = World::small();
     for format in ["text", "json"] {
         let mut daemon = world.start_with(&["-v=10", &format!("--logging-format={format}")], "");
         world

@@ -57,7 +57,7 @@ impl Steps {
         );
         let client = k8s::Client::new("http://api", api_transport.clone(), StopToken::never());
         let options = Options {
-            cluster_id: ClusterId::parse("steps").unwrap(),
+            cluster_id: ClusterId::parse("steps").expect("a good id"),
             slb_url: format!("http://cloud{SLB_PATH}"),
             ecs_url: None,
             region: None,

@@ -3,14 +3,12 @@
 use cloud_provider_inspur::sim::faults::{Effect, Rule};
 
 use crate::support::World;
-use crate::support::fixtures::{SERVICES, node, service};
+use crate::support::fixtures::{SERVICES, service};
 
 #[test]
 fn a_wanted_stop_ends_with_zero_even_while_the_cloud_hangs() {
     for signal in ["TERM", "INT"] {
-        let world = World::new();
-        world.slb("slb-1", "203.0.113.1");
-        world.nodes(&[node("n1", "127.0.20.1")]);
+        let world = World::small();
         world
             .cloud_faults()
             .add(Rule::on("GET", "/slb/", Effect::Hang).forever());

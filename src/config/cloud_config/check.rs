@@ -9,7 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use crate::config::values;
 use crate::inspur::name::ClusterId;
 
-/// An `https` URL without user, query or fragment; plain `http` only to this machine.
+/// An `https` URL without user, query or fragment; plain `http` only to this machine. Its scheme becomes lower-case.
 pub(super) fn url(text: &str) -> Result<String, String> {
     let wrong = |allowed: &str| Err(allowed.to_owned());
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -28,9 +28,9 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     let Some(host) = host(authority) else {
         return wrong("must name a host, and a port from 1 to 65535 if any");
     };
-    match scheme {
-        "https" => Ok(text.to_owned()),
-        "http" if is_loopback(host) => Ok(text.to_owned()),
+    match &*scheme.to_ascii_lowercase() {
+        "https" => Ok(format!("https://{rest}")),
+        "http" if is_loopback(host) => Ok(format!("http://{rest}")),
         _ => wrong("must begin with https:// (http:// only for this machine: 127.0.0.1, ::1, localhost)"),
     }
 }
@@ -141,7 +141,8 @@ mod tests {
             ("http://127.0.0.1.example.com/slbs", Some("https://")),
             ("http://localhost.example.com/slbs", Some("https://")),
             ("ftp://x/slbs", Some("https://")),
-            ("HTTPS://x/slbs", Some("https://")),
+            ("HTTPS://x/slbs", None),
+            ("HTTP://x/slbs", Some("https://")),
             ("service.cloud.inspur.com/slbs", Some("https://host/path")),
             ("https://", Some("host")),
             ("https:///slbs", Some("host")),

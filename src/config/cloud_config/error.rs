@@ -23,15 +23,15 @@ pub enum Problem {
     /// Missing, a directory, no permission.
     #[error("cannot read the cloud config")]
     Unreadable(#[source] io::Error),
-    /// Larger than any cloud config, or not UTF-8.
+    /// Larger than any cloud config, or not UTF-8 and not `key=value` lines either.
     #[error("this is no cloud config: it must be a text file of at most 1 MiB")]
     NotText,
     /// Nothing but blank lines and comments, as the file that a `FileOrCreate` volume makes.
     #[error("the cloud config is empty: it needs slbUrl-pre and a way to a token")]
     Empty,
-    /// A line that is no entry.
+    /// In YAML: what is no mapping of keys to values.
     #[error("{reason}")]
-    Line {
+    Yaml {
         /// Why not.
         reason: String,
     },
@@ -41,7 +41,7 @@ pub enum Problem {
         /// The key.
         key: &'static str,
     },
-    /// One key twice, perhaps in two spellings.
+    /// In YAML: one key twice, perhaps in two spellings.
     #[error("{key} is already given in line {first}")]
     Duplicate {
         /// The key.

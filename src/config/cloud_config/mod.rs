@@ -3,6 +3,7 @@
 //! The file is read as a whole and every fault in it is reported, with its line. Secrets go straight into [`Secret`];
 //! no error or warning shows any of one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -23,6 +24,7 @@ mod read;
 
 pub use error::{Error, Problem};
 use keys::{KEYS, Key, Kind};
+use read::Contents;
 
 /// A larger file is no cloud config.
 const MAX_BYTES: u64 = 1 << 20;
@@ -75,10 +77,18 @@ pub fn load(path: &Path) -> Loaded {
     };
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match (read, String::from_utf8(bytes)) {
-        (Err(source), _) => failed(Problem::Unreadable(source)),
-        (Ok(_), Ok(text)) if text.len() as u64 <= MAX_BYTES => parse(path, &text),
-        (Ok(_), _) => failed(Problem::NotText),
+    match read {
+        Err(source) => return failed(Problem::Unreadable(source)),
+        Ok(size) if size as u64 > MAX_BYTES => return failed(Problem::NotText),
+        Ok(_) => {}
+    }
+    // the 2020 controller took a file with comments in GBK; a value in it is refused where it is checked
+    let text = String::from_utf8_lossy(&bytes);
+    let is_utf8 = matches!(text, Cow::Borrowed(_));
+    if is_utf8 || read::gives_a_key(&text) {
+        parse(path, &text)
+    } else {
+        failed(Problem::NotText)
     }
 }
 
@@ -87,15 +97,18 @@ pub fn parse(path: &Path, text: &str) -> Loaded {
     let mut reader = Reader::new(path);
     let config = reader.sort(text).then(|| reader.config()).flatten();
     let Reader {
-        mut errors, warnings, ..
+        mut errors,
+        mut warnings,
+        ..
     } = reader;
     errors.sort_by_key(|error| error.line.unwrap_or(usize::MAX));
+    warnings.sort_by_key(|(line, _)| *line);
     Loaded {
         config: match config {
             Some(config) if errors.is_empty() => Ok(config),
             _ => Err(errors),
         },
-        warnings,
+        warnings: warnings.into_iter().map(|(_, warning)| warning).collect(),
     }
 }
 
@@ -165,7 +178,8 @@ struct Reader<'a> {
     /// By the key's name; empty values are not here.
     found: BTreeMap<&'static str, Found>,
     errors: Vec<Error>,
-    warnings: Vec<Warning>,
+    /// With their lines.
+    warnings: Vec<(usize, Warning)>,
 }
 
 impl<'a> Reader<'a> {
@@ -186,16 +200,54 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Sorts the text's entries by key; reports what is no entry, repeated or unknown. False when there are none.
+    fn warn(&mut self, line: usize, warning: impl FnOnce(PathBuf) -> Warning) {
+        self.warnings.push((line, warning(self.path.to_owned())));
+    }
+
+    /// Sorts the text's entries by key; reports what is no entry, repeated or unknown. False when there is nothing to look at.
     fn sort(&mut self, text: &str) -> bool {
-        let (entries, bad) = read::entries(text);
-        let any = !entries.is_empty();
-        if entries.is_empty() && bad.is_empty() {
-            self.error(None, Problem::Empty);
+        match read::contents(text) {
+            Contents::Lines { entries, skipped } => {
+                if entries.is_empty() && skipped.is_empty() {
+                    self.error(None, Problem::Empty);
+                    return false;
+                }
+                for line in skipped {
+                    self.warn(line, |path| Warning::SkippedLine { path, line });
+                }
+                self.by_key(entries, Self::last_counts);
+            }
+            Contents::Yaml(Ok(entries)) => {
+                if entries.is_empty() {
+                    self.error(None, Problem::Empty);
+                    return false;
+                }
+                self.by_key(entries, Self::refuse_repeated);
+            }
+            Contents::Yaml(Err(read::BadYaml { line, reason })) => {
+                self.error(line, Problem::Yaml { reason });
+                return false;
+            }
         }
-        for read::BadLine { line, reason } in bad {
-            self.error(line, Problem::Line { reason });
-        }
+        true
+    }
+
+    /// As the 2020 controller had it, but said aloud: somebody may edit the line that has no effect.
+    fn last_counts(&mut self, key: &'static str, earlier: usize, line: usize) {
+        self.warn(line, |path| Warning::RepeatedKey {
+            path,
+            line,
+            key,
+            earlier,
+        });
+    }
+
+    fn refuse_repeated(&mut self, key: &'static str, first: usize, line: usize) {
+        self.error(line, Problem::Duplicate { key, first });
+    }
+
+    /// `repeated` is told a key, its earlier line and its later one, which replaces it.
+    fn by_key(&mut self, entries: Vec<read::Entry>, repeated: fn(&mut Self, &'static str, usize, usize)) {
         let mut lines = BTreeMap::new();
         for read::Entry { line, key, value } in entries {
             let Some(known) = keys::find(&key) else {
@@ -207,21 +259,23 @@ impl<'a> Reader<'a> {
                 self.error(line, Problem::NotPlain { key });
                 continue;
             };
-            if let Some(first) = lines.insert(key, line) {
-                self.error(line, Problem::Duplicate { key, first });
-            } else if !value.is_empty() {
+            if let Some(earlier) = lines.insert(key, line) {
+                repeated(self, key, earlier, line);
+            }
+            if value.is_empty() {
+                self.found.remove(key);
+            } else {
                 self.found.insert(key, Found { line, value });
             }
         }
-        any
     }
 
     /// What looks like a piece of a secret broken over lines (a base64 text's end) is not shown.
     fn warn_unknown(&mut self, line: usize, key: String, value: Option<&str>) {
         let nearest = nearest(&key, keys::spellings());
         let is_key = read::is_key(&key) && value.is_none_or(|value| !value.trim_matches('=').is_empty());
-        self.warnings.push(Warning::UnknownKey {
-            path: self.path.to_owned(),
+        self.warn(line, |path| Warning::UnknownKey {
+            path,
             line,
             key: (is_key || nearest.is_some()).then_some(key),
             nearest,
@@ -256,7 +310,12 @@ impl<'a> Reader<'a> {
     fn checked<T>(&mut self, name: &'static str, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let key = keys::find(name).expect("the table has every key that is read");
         let found = self.found.get(name)?;
-        match check(&found.value) {
+        let checked = if found.value.contains(char::REPLACEMENT_CHARACTER) {
+            Err("must be UTF-8".to_owned())
+        } else {
+            check(&found.value)
+        };
+        match checked {
             Ok(value) => Some(value),
             Err(allowed) => {
                 let (line, found) = (found.line, may_show(key, &found.value));
@@ -332,8 +391,7 @@ impl<'a> Reader<'a> {
             return;
         }
         if let Some(Found { line, .. }) = self.found.remove(STATIC.secret.0) {
-            let path = self.path.to_owned();
-            self.warnings.push(Warning::LeftoverToken { path, line });
+            self.warn(line, |path| Warning::LeftoverToken { path, line });
         }
     }
 

@@ -1,10 +1,25 @@
 //! The file's text → its entries, in either of two formats.
 //!
-//! The first line that is neither blank, a comment (`#`, `;`) nor a section (`[Global]`) decides: if its first `=` comes
-//! before its first `:`, or it has neither, the file is the old controller's `key=value` lines. Else, or when it begins with
-//! `---`, `{` or `%`, it is YAML: one mapping of the same keys to plain values.
+//! A file in which a line begins with a known key and `=` is the old controller's `key=value` lines, whatever else is in it: the
+//! old controller took what it knew. In any other file the first line that is neither blank, a comment (`#`, `;`) nor a section
+//! (`[Global]`) decides: if its first `=` comes before its first `:`, or it has neither, the file is such lines, too. Else, or
+//! when it begins with `---`, `{` or `%`, it is YAML: one mapping of the same keys to plain values.
 
+use super::keys;
 use crate::runtime::yaml::{self, Data};
+
+/// What is in the file.
+pub(super) enum Contents {
+    /// `key=value` lines.
+    Lines {
+        /// In the file's order.
+        entries: Vec<Entry>,
+        /// Lines that mean nothing, from 1. They may be pieces of a secret that was broken up.
+        skipped: Vec<usize>,
+    },
+    /// All of it, or none.
+    Yaml(Result<Vec<Entry>, BadYaml>),
+}
 
 /// A key as written, and its value. Has no `Debug`: the value may be secret.
 pub(super) struct Entry {
@@ -16,23 +31,30 @@ pub(super) struct Entry {
     pub(super) value: Option<String>,
 }
 
-/// What is wrong with a line, beside its entries. Never shows any of it.
+/// Why this is not the YAML that is wanted. Never shows any of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadLine {
+pub(super) struct BadYaml {
     /// From 1.
     pub(super) line: usize,
     /// Why it is not acceptable.
     pub(super) reason: String,
 }
 
-/// All entries in the file's order, and all lines that are none.
-pub(super) fn entries(text: &str) -> (Vec<Entry>, Vec<BadLine>) {
+/// Reads `text` in the format that it is in.
+pub(super) fn contents(text: &str) -> Contents {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if is_yaml(text) {
-        from_yaml(text)
+    if !gives_a_key(text) && is_yaml(text) {
+        Contents::Yaml(from_yaml(text))
     } else {
         from_lines(text)
     }
+}
+
+/// Whether a line begins with a known key and `=`. No YAML that is a mapping has such a line: what continues a value is indented.
+pub(super) fn gives_a_key(text: &str) -> bool {
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .any(|(key, _)| keys::find(key.trim_end()).is_some())
 }
 
 /// Lines that mean something, numbered from 1.
@@ -59,9 +81,10 @@ fn is_yaml(text: &str) -> bool {
 }
 
 /// Text around key and value is trimmed; a value may hold `=`, and quotes are part of it.
-/// Source: OpenInspur/cloud-provider-inspur, cloud-controller-manager/pkg/incloud.go (it did not trim, and ignored other lines).
-fn from_lines(text: &str) -> (Vec<Entry>, Vec<BadLine>) {
-    let (mut entries, mut bad) = (Vec::new(), Vec::new());
+/// Source: OpenInspur/cloud-provider-inspur, cloud-controller-manager/pkg/incloud.go, LoadCloudCfg (it did not trim, knew comments by
+/// a `#` in the first column only, and passed over every line without `=` or with another key).
+fn from_lines(text: &str) -> Contents {
+    let (mut entries, mut skipped) = (Vec::new(), Vec::new());
     for (line, text) in meaningful(text) {
         match text.split_once('=') {
             Some((key, value)) if is_key(key.trim()) => entries.push(Entry {
@@ -69,31 +92,22 @@ fn from_lines(text: &str) -> (Vec<Entry>, Vec<BadLine>) {
                 key: key.trim().to_owned(),
                 value: Some(value.trim().to_owned()),
             }),
-            _ => bad.push(BadLine {
-                line,
-                reason: "this line is not key=value".to_owned(),
-            }),
+            _ => skipped.push(line),
         }
     }
-    (entries, bad)
+    Contents::Lines { entries, skipped }
 }
 
-fn from_yaml(text: &str) -> (Vec<Entry>, Vec<BadLine>) {
-    let whole = |line: usize, reason: String| (Vec::new(), vec![BadLine { line, reason }]);
-    let node = match yaml::parse_spanned(text) {
-        Ok(node) => node,
-        Err(e) => {
-            return whole(
-                e.line,
-                format!("not valid YAML: column {}: {}", e.column, e.reason),
-            );
-        }
-    };
+fn from_yaml(text: &str) -> Result<Vec<Entry>, BadYaml> {
+    let node = yaml::parse_spanned(text).map_err(|e| BadYaml {
+        line: e.line,
+        reason: format!("not valid YAML: column {}: {}", e.column, e.reason),
+    })?;
     let Data::Map(pairs) = node.data else {
-        return whole(
-            node.line,
-            "the file must be one mapping of keys to values".to_owned(),
-        );
+        return Err(BadYaml {
+            line: node.line,
+            reason: "the file must be one mapping of keys to values".to_owned(),
+        });
     };
     let entry = |(key, node): (yaml::Key, yaml::Node)| Entry {
         line: key.line,
@@ -104,7 +118,7 @@ fn from_yaml(text: &str) -> (Vec<Entry>, Vec<BadLine>) {
             Data::List(_) | Data::Map(_) => None,
         },
     };
-    (pairs.into_iter().map(entry).collect(), Vec::new())
+    Ok(pairs.into_iter().map(entry).collect())
 }
 
 /// Whether `text` looks like a key at all, and not like a piece of something else.
@@ -120,10 +134,17 @@ mod tests {
     /// Line, key, value.
     type Row = (usize, String, Option<String>);
 
+    /// The entries, and the lines that mean nothing or are no YAML.
     fn read(text: &str) -> (Vec<Row>, Vec<usize>) {
-        let (entries, bad) = entries(text);
-        let entries = entries.into_iter().map(|e| (e.line, e.key, e.value)).collect();
-        (entries, bad.into_iter().map(|b| b.line).collect())
+        let (entries, lines) = match contents(text) {
+            Contents::Lines { entries, skipped } => (entries, skipped),
+            Contents::Yaml(Ok(entries)) => (entries, Vec::new()),
+            Contents::Yaml(Err(bad)) => (Vec::new(), vec![bad.line]),
+        };
+        (
+            entries.into_iter().map(|e| (e.line, e.key, e.value)).collect(),
+            lines,
+        )
     }
 
     #[test]
@@ -178,6 +199,20 @@ mod tests {
             ("nothing", "\n# only this\n", vec![]),
         ] {
             assert_eq!(read(text), (want, vec![]), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_gives_a_known_key_decides_for_lines() {
+        for (case, text, want) in [
+            ("a remark above", "cluster: prod\nslbUrl-pre=https://x\n", true),
+            ("an unused key with :", "kktoken: t\nzone = a\n", true),
+            ("an unknown key above", "a: b\nzoen=a\n", false),
+            ("in a value", "zone: a\nregion: zone=a\n", false),
+            ("in a broken value", "zone: >\n  zone=a\n", false),
+            ("in a comment", "# zone=a\nzone: a\n", false),
+        ] {
+            assert_eq!(matches!(contents(text), Contents::Lines { .. }), want, "{case}");
         }
     }
 

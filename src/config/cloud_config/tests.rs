@@ -137,19 +137,17 @@ fn every_key_of_the_table_is_known_by_one_spelling_only() {
 fn all_errors_come_at_once_with_their_lines() {
     assert_eq!(
         errors(
-            "slbUrl-pre=http://slb.example/slbs\nhunter2\nkktoken=t\u{1}\ncluster-id=Prod\nhealth-check=yes\napi-qps=-1\napi-burst=0\n\
-             zone=a b\nslburl-pre=https://x\niam-url=\n"
+            "slbUrl-pre=http://slb.example/slbs\n\nkktoken=t\u{1}\ncluster-id=Prod\nhealth-check=yes\napi-qps=-1\napi-burst=0\n\
+             zone=a b\niam-url=\n"
         ),
         [
             r#"/etc/cloud-config:1: slbUrl-pre is "http://slb.example/slbs": it must begin with https:// (http:// only for this machine: 127.0.0.1, ::1, localhost)"#,
-            "/etc/cloud-config:2: this line is not key=value",
             "/etc/cloud-config:3: kktoken: it must be one line of ASCII",
             r#"/etc/cloud-config:4: cluster-id is "Prod": it must be 1 to 16 lower-case letters, digits and hyphens, with no hyphen first or last"#,
             r#"/etc/cloud-config:5: health-check: "yes" is not allowed; on and off are"#,
             r#"/etc/cloud-config:6: api-qps is "-1": it must be a number from 0 to 100000"#,
             r#"/etc/cloud-config:7: api-burst is "0": it must be a whole number from 1 to 100000"#,
             r#"/etc/cloud-config:8: zone is "a b": it must be 1 to 63 letters, digits, -, _ and ., with a letter or digit first and last"#,
-            "/etc/cloud-config:9: slbUrl-pre is already given in line 1",
         ]
     );
 }
@@ -163,6 +161,10 @@ fn yaml_errors_have_lines_too() {
             "/etc/cloud-config:4: zone is already given in line 3",
             "/etc/cloud-config:5: region must have a plain value",
         ]
+    );
+    assert_eq!(
+        errors("slbUrl-pre: https://x/slbs\nkktoken: t\nslburl-pre: https://x/slbs\n"),
+        ["/etc/cloud-config:3: slbUrl-pre is already given in line 1"]
     );
     assert_eq!(
         errors("slbUrl-pre: https://x/slbs\nkktoken: \"t\n"),
@@ -253,6 +255,127 @@ fn a_token_beside_anything_but_the_complete_old_keys_is_an_error() {
     }
     let two = format!("{OLD}iam-url=https://x\niam-username=u\niam-password=p\n");
     assert!(errors(&two)[0].contains("exactly one way"), "{:?}", errors(&two));
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    read(text).warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn of_a_key_given_again_in_lines_the_last_value_counts_and_is_warned_of() {
+    let last = |text: &str| {
+        let config = accepted(text);
+        match config.credentials {
+            Credentials::Keycloak { client_secret, .. } => (config.slb_url, client_secret),
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = format!(
+        "{OLD}slburl-pre=https://second/slbs\nclient-secret=a\nslbUrl-pre=https://third/slbs\nclient-secret=s3=cr3t==\n"
+    );
+    let (slb_url, secret) = last(&text);
+    assert_eq!(slb_url, "https://third/slbs");
+    assert_eq!(secret, SecretSource::Value(Secret::new("s3=cr3t==")));
+    assert_eq!(
+        warnings(&text),
+        [
+            "/etc/cloud-config:8: slbUrl-pre is given again: line 2 has no effect; remove one of them",
+            "/etc/cloud-config:9: client-secret is given again: line 5 has no effect; remove one of them",
+            "/etc/cloud-config:10: slbUrl-pre is given again: line 8 has no effect; remove one of them",
+            "/etc/cloud-config:11: client-secret is given again: line 9 has no effect; remove one of them",
+        ]
+    );
+}
+
+#[test]
+fn of_a_key_given_again_only_the_last_value_is_checked() {
+    assert_eq!(
+        errors("slbUrl-pre=http://x/slbs\nslburl-pre=https://x/slbs\nkktoken=t"),
+        [] as [&str; 0]
+    );
+    let wrong = errors("slbUrl-pre=https://x/slbs\nslburl-pre=http://x/slbs\nkktoken=t");
+    assert!(
+        wrong[0].starts_with("/etc/cloud-config:2: slbUrl-pre is"),
+        "{wrong:?}"
+    );
+    let emptied = "slbUrl-pre=https://x/slbs\nkktoken=t\nslbUrl-pre=\n";
+    assert_eq!(
+        errors(emptied),
+        ["/etc/cloud-config: slbUrl-pre is missing: it is where the SLB API is"]
+    );
+    assert_eq!(
+        warnings(emptied),
+        ["/etc/cloud-config:3: slbUrl-pre is given again: line 1 has no effect; remove one of them"]
+    );
+}
+
+#[test]
+fn a_line_that_means_nothing_is_skipped_and_warned_of_without_its_text() {
+    let text = format!("cluster: prod\n{OLD}[Global]\nhunter2\n=hunter2\nzoen=a\nhunter2 2=a\n;hunter2\n");
+    assert_eq!(accepted(&text), accepted(OLD));
+    assert_eq!(
+        warnings(&text),
+        [
+            "/etc/cloud-config:1: this line is not key=value and has no effect",
+            "/etc/cloud-config:10: this line is not key=value and has no effect",
+            "/etc/cloud-config:11: this line is not key=value and has no effect",
+            "/etc/cloud-config:12: unknown key zoen: did you mean zone?",
+            "/etc/cloud-config:13: this line is not key=value and has no effect",
+        ]
+    );
+    assert_eq!(
+        errors("hunter2\n").len(),
+        2,
+        "nothing else is in it: all is missing"
+    );
+}
+
+#[test]
+fn yaml_is_as_strict_as_ever() {
+    for (case, text, want) in [
+        (
+            "twice",
+            "slbUrl-pre: https://x/slbs\nkktoken: t\nkktoken: t\n",
+            "/etc/cloud-config:3: kktoken is already given in line 2",
+        ),
+        (
+            "a stray line",
+            "slbUrl-pre: https://x/slbs\nkktoken: t\nhunter2\n",
+            "not valid YAML",
+        ),
+    ] {
+        let loaded = read(text);
+        assert!(loaded.warnings.is_empty(), "{case}: {:?}", loaded.warnings);
+        let errors = errors(text);
+        assert!(
+            errors.len() == 1 && errors[0].contains(want),
+            "{case}: {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn comments_in_another_encoding_are_comments_and_values_are_not_guessed() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |before: &[u8], after: &[u8]| {
+        let path = dir.path().join("cloud-config");
+        std::fs::write(&path, [before, OLD.as_bytes(), after].concat()).unwrap();
+        load(&path)
+    };
+    // GBK
+    let config = load(b"# \xc5\xe4\xd6\xc3\n", b"").config.unwrap();
+    assert_eq!(config, accepted(OLD));
+    for (key, value) in [("client-secret", "s3cr3t"), ("token-client-id", "console")] {
+        let line = [key.as_bytes(), b"=", value.as_bytes(), b"\xc5\xe4\n"].concat();
+        let loaded = load(b"", &line);
+        let errors: Vec<_> = loaded.config.unwrap_err().iter().map(|e| chain(e)).collect();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(
+            errors[0].contains(&format!("cloud-config:8: {key}")) && errors[0].ends_with("it must be UTF-8"),
+            "{errors:?}"
+        );
+        assert!(!errors[0].contains("s3cr3t"), "{errors:?}");
+    }
 }
 
 #[test]
@@ -358,7 +481,8 @@ fn a_file_that_is_no_cloud_config_is_named() {
     for (bytes, want) in [
         (&b"\n# nothing\n"[..], "is empty"),
         (b"", "is empty"),
-        (b"zone=\xff", "no cloud config"),
+        (b"zone: a\nregion: \xff", "no cloud config"),
+        (b"\xff\xfez\0o\0n\0e\0=\0a\0", "no cloud config"),
         (&vec![b'#'; 2 << 20], "no cloud config"),
     ] {
         std::fs::write(&path, bytes).unwrap();
@@ -379,6 +503,9 @@ fn no_secret_shows_in_debug_errors_or_warnings() {
         "slbUrl-pre=https://u:hunter2@x/slbs\nkktoken=t",
         "slbUrl-pre=https://x/slbs?token=hunter2\nkktoken=t",
         "slbUrl-pre=https://x/slbs\nkktoken=abc\nhunter2",
+        "slbUrl-pre=https://x/slbs\nkktoken=hunter2\nkktoken=abc",
+        "slbUrl-pre=https://x/slbs\nkktoken=abc\nhunter2 2=a\nhunter2: a\n hunter2\n",
+        "hunter2: a\nslbUrl-pre=https://x/slbs\nkktoken=abc",
         "slbUrl-pre=https://x/slbs\nkktoken=abc\nhunter2==",
         "slbUrl-pre=https://x/slbs\nkktoken=abc\nhunter2/+=",
         "slbUrl-pre: https://x/slbs\nkktoken: \"hunter2\\u0001\"",

@@ -58,7 +58,8 @@ fn cloud_config_page(language: Language) -> Page {
 const CLOUD_CONFIG_INTRO: Sentence = Sentence::new(
     "\
 The file that `--cloud-config` names says where the cloud's APIs are, who this program is to them, and what applies to Services
-that say nothing of their own. The file of the 2020 controller works as it is:
+that say nothing of their own. The file of the 2020 controller works as it is, with
+[few exceptions](../guides/from-the-2020-controller.md#what-an-old-config-file-may-trip-over):
 
 ```properties
 # /etc/kubernetes/cloud-config
@@ -79,9 +80,10 @@ iam-password-file: /var/run/secrets/inspur/password
 health-check: on
 ```
 
-- **Format.** The first line that is not blank, a comment or a section such as `[Global]` decides: if its first `=` comes before its
-  first `:`, the file is `key=value` lines, else YAML. Comments begin with `#` (and `;` in `key=value` files). In
-  `key=value` files everything after the first `=` is the value, quotes included; space around it is dropped.
+- **Format.** A file in which a line begins with one of the keys below and `=` is `key=value` lines. Where there is none, the first line
+  that is not blank, a comment or a section such as `[Global]` decides: if its first `=` comes before its first `:`, the file is
+  `key=value` lines, else YAML. Comments begin with `#` (and `;` in `key=value` files). In `key=value` files everything after the
+  first `=` is the value, quotes included; space around it is dropped.
 - **Credentials.** Exactly one way to a token must be configured: the token exchange (`keycloakUrl`, `token-client-id`, `requested-subject`,
   and `client-secret` or its file), a static token (`kktoken` or its file), or the password login (`iam-url`, `iam-username`, and
   `iam-password` or its file). A secret and a file for it exclude each other. Of a secret's file the line breaks at the end are dropped.
@@ -89,10 +91,15 @@ health-check: on
   it had none there, and is a warning.
 - **URLs** begin with `https://`; `http://` is allowed to this machine only. They have no user, query or fragment.
 - **Paths** that are relative start at the cloud config's own directory.
-- An empty value counts as not given. An unknown key is a warning that suggests the nearest known one. A key given twice, in whatever
-  spelling, is an error. All errors are printed together with their lines. No error or warning ever shows a secret.",
+- **A key given twice**, in whatever spelling: in `key=value` files the last value counts, even an empty one, and a warning names both
+  lines; in YAML it is an error.
+- **A line that is not `key=value`** in such a file has no effect, and a warning names its number (never its text, which may be a
+  piece of a broken-up secret). What is not valid YAML in a YAML file is an error.
+- An empty value counts as not given. An unknown key is a warning that suggests the nearest known one. All errors are printed together
+  with their lines. No error or warning ever shows a secret.",
     "\
-`--cloud-config` 指定的文件说明云 API 的地址、本程序访问它们的身份，以及 Service 自身未作说明时的默认值。2020 年控制器的文件可以原样使用：
+`--cloud-config` 指定的文件说明云 API 的地址、本程序访问它们的身份，以及 Service 自身未作说明时的默认值。2020 年控制器的文件可以原样使用，
+只有[少数例外](../guides/from-the-2020-controller.md#旧配置文件可能遇到的问题)：
 
 ```properties
 # /etc/kubernetes/cloud-config
@@ -113,7 +120,8 @@ iam-password-file: /var/run/secrets/inspur/password
 health-check: on
 ```
 
-- **格式。** 由第一个既非空行、也非注释、也非 `[Global]` 之类小节的行决定：若其中第一个 `=` 在第一个 `:` 之前，则文件为
+- **格式。** 只要有一行以下列某个配置项和 `=` 开头，文件就是 `key=value` 格式。没有这样的行时，
+  由第一个既非空行、也非注释、也非 `[Global]` 之类小节的行决定：若其中第一个 `=` 在第一个 `:` 之前，则文件为
   `key=value` 格式，否则为 YAML。注释以 `#` 开头（`key=value` 文件中也可用 `;`）。在 `key=value` 文件中，第一个 `=` 之后的全部内容
   （包括引号）都是值；两端的空白会被去掉。
 - **凭据。** 必须且只能配置一种获取令牌的方式：令牌交换（`keycloakUrl`、`token-client-id`、`requested-subject`，以及 `client-secret`
@@ -121,6 +129,7 @@ health-check: on
   机密文件末尾的换行会被去掉。唯一的例外是 2020 年控制器的文件：当它的四个令牌交换配置项齐全时，`kktoken` 与当年一样不起作用，只产生警告。
 - **URL** 以 `https://` 开头；只有访问本机时才允许 `http://`。URL 中不得包含用户、查询参数或片段。
 - **路径** 为相对路径时，以云配置所在目录为起点。
-- 空值等同于未给出。未知的配置项会产生警告，并提示最接近的已知配置项。以任何拼写重复给出同一配置项都是错误。所有错误连同行号一并输出。
-  任何错误或警告都不会显示机密。",
+- **重复给出的配置项**（不论何种拼写）：在 `key=value` 文件中以最后一个值为准（空值也算），并有警告指出两处行号；在 YAML 中是错误。
+- **不是 `key=value` 的行**：在 `key=value` 文件中不起作用，警告只指出行号，不显示内容（它可能是被折断的机密的一部分）。YAML 文件中不合法的内容是错误。
+- 空值等同于未给出。未知的配置项会产生警告，并提示最接近的已知配置项。所有错误连同行号一并输出。任何错误或警告都不会显示机密。",
 );

@@ -1,4 +1,4 @@
-//! INSPUR Cloud as its clients see it: the token endpoint, the IAM login and the SLB API, from memory.
+//! INSPUR Cloud as its clients see it: the token endpoint, the IAM login, the SLB API and the instances API, from memory.
 //!
 //! [`State`] is pure: (state, request, now) → reply. It is strict where the wire is exact (names, types, spelling, headers),
 //! so that a client that passes here encodes as the real API wants it, and odd where the real API is known to be odd
@@ -8,23 +8,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::server::{Answer, Core, Incoming, Now};
+use super::server::{Answer, Core, Incoming, Now, Reply};
 use super::watched::Watched;
 use crate::runtime::secret::Secret;
 
 mod auth;
+mod ecs;
 mod fields;
+mod instances;
+mod query;
 mod render;
 mod slb;
 mod state;
+mod told;
 
 #[cfg(test)]
 mod tests;
 
+pub use instances::{Distortion, InstanceSeed, Status};
 pub use state::{Call, Health, Kind, Listener, Member, Phase, Slb, State};
 
 /// The SLB API's base, as `slbUrl-pre` ends. Source: the old client's documentation.
 pub const SLB_PATH: &str = "/regionsvc-cn-north/slb/v1/slbs";
+/// The instances API's base, for `ecsUrl-pre`. Assumed.
+pub const ECS_PATH: &str = "/regionsvc-cn-north/ecs/v1/instances";
 /// The Keycloak token endpoint, for `keycloakUrl`.
 pub const KEYCLOAK_PATH: &str = "/auth/realms/picp/protocol/openid-connect/token";
 /// The IAM login, for `iam-url`. Source: INSPUR's open-platform guide.
@@ -50,7 +57,7 @@ pub struct Options {
 /// One tenant and its ways to a token.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Owns SLBs.
+    /// Owns SLBs and instances.
     pub user_id: String,
     /// `requested_subject` of the token exchange.
     pub subject: String,
@@ -93,6 +100,11 @@ impl Account {
              client-secret={secret}\nrequested-subject={subject}\n"
         )
     }
+
+    /// The same with the instances API.
+    pub fn cloud_config_with_ecs(&self, url: &str) -> String {
+        format!("{}ecsUrl-pre={url}{ECS_PATH}\n", self.cloud_config(url))
+    }
 }
 
 impl Default for Options {
@@ -126,6 +138,12 @@ pub struct Quirks {
     pub unknown_backend: UnknownBackend,
     /// Whether weights can be changed in place.
     pub member_update: MemberUpdate,
+    /// Describing a single instance that does not exist.
+    pub unknown_instance: UnknownInstance,
+    /// Finding instances by name.
+    pub name_match: NameMatch,
+    /// A field of an instance that has no value.
+    pub empty_text: EmptyText,
 }
 
 /// How numbers are written.
@@ -210,6 +228,38 @@ pub enum MemberUpdate {
     Absent,
 }
 
+/// What describing a single instance that does not exist answers. Assumed: either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnknownInstance {
+    /// 200 and an empty list.
+    #[default]
+    EmptyList,
+    /// 404.
+    NotFound,
+}
+
+/// Which instances a name finds. Assumed: either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NameMatch {
+    /// Those that are called so.
+    #[default]
+    Exact,
+    /// Those with the name anywhere in theirs.
+    Contains,
+}
+
+/// How a field of an instance without a value is written. Assumed: any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmptyText {
+    /// `""`.
+    #[default]
+    Text,
+    /// `null`.
+    Null,
+    /// Not at all.
+    Missing,
+}
+
 /// What an SLB is made of when a test puts one there.
 #[derive(Debug, Clone)]
 pub struct Seed {
@@ -259,11 +309,15 @@ impl Core for Cloud {
     fn respond(&self, request: &Incoming, now: Now) -> Answer {
         self.0.update(|state| state.respond(request, now)).into()
     }
+
+    fn told(&self, _: &str, request: &Incoming) -> Option<Reply> {
+        self.act_as_told(request)
+    }
 }
 
 /// What tests and the demo do behind the API's back.
 impl Cloud {
-    /// A cloud without SLBs.
+    /// A cloud without SLBs and instances.
     pub fn new(options: Options) -> Self {
         Self(Arc::new(Watched::new(State::new(options))))
     }
@@ -373,7 +427,7 @@ impl Cloud {
         self.0.read(State::issued_tokens)
     }
 
-    /// SLBs, listeners and members as text, for failure messages.
+    /// SLBs, listeners, members and instances as text, for failure messages.
     pub fn snapshot(&self) -> String {
         self.0.read(State::to_string)
     }

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::instances::InstanceSeed;
 use super::state::{Listener, Member, Phase, Slb};
-use super::{Code, EmptyList, ExtraFields, Numbers, Quirks};
+use super::{Code, EmptyList, EmptyText, ExtraFields, Numbers, Quirks};
 use crate::sim::server::Reply;
 
 /// An error of the API.
@@ -142,6 +143,39 @@ impl Quirks {
         });
         for (name, value) in &listener.options {
             object[name] = value.clone();
+        }
+        self.object(object)
+    }
+
+    /// Assumed: all of it.
+    pub(super) fn instance(self, instance: &InstanceSeed) -> Value {
+        let texts = |texts: &[String]| self.list(texts.iter().map(|text| json!(text)).collect());
+        let tags = match self.empty_list {
+            EmptyList::Null if instance.tags.is_empty() => Value::Null,
+            EmptyList::Null | EmptyList::Array => json!(instance.tags),
+        };
+        let mut object = json!({
+            "instanceId": instance.id,
+            "status": instance.status.to_string(),
+            "privateIps": texts(&instance.private_ips),
+            "ipv6s": texts(&instance.ipv6s),
+            "tags": tags,
+        });
+        for (name, text) in [
+            ("instanceName", &instance.name),
+            ("hostName", &instance.host_name),
+            ("instanceType", &instance.instance_type),
+            ("regionId", &instance.region),
+            ("zoneId", &instance.zone),
+            ("vpcId", &instance.vpc),
+            ("subnetId", &instance.subnet),
+            ("eipAddress", &instance.eip),
+        ] {
+            match self.empty_text {
+                EmptyText::Missing if text.is_empty() => {}
+                EmptyText::Null if text.is_empty() => object[name] = Value::Null,
+                EmptyText::Text | EmptyText::Null | EmptyText::Missing => object[name] = json!(text),
+            }
         }
         self.object(object)
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::auth::json_body;
 use super::fields::{Fields, required};
+use super::query::{self, Page};
 use super::render::Problem;
 use super::state::{Health, Kind, Listener, Member, Phase, Slb, State};
 use super::{MemberUpdate, TakenPort, UnknownBackend, UnknownSlb};
@@ -14,8 +15,6 @@ use crate::sim::server::{Incoming, Now, Reply, percent_decode};
 
 /// The longest name of a listener, in bytes. Assumed.
 const NAME_LIMIT: usize = 64;
-/// The largest page of a list of SLBs, and how many SLBs there are on one unless the call says. Assumed.
-const PAGE_LIMIT: usize = 100;
 
 /// A call below the API's base: its kind, the SLB and the listener it names.
 type Route = (Kind, Option<String>, Option<String>);
@@ -78,6 +77,9 @@ impl State {
             | Kind::DescribeSlb
             | Kind::ListSlbs
             | Kind::CreateSlb
+            | Kind::DescribeInstances
+            | Kind::FindInstances
+            | Kind::ListInstances
             | Kind::Unknown => Err(Problem::new(404, "no such call")),
         }
     }
@@ -121,28 +123,16 @@ impl State {
 
     /// Assumed: all of it, but that the answer is a list.
     fn list_slbs(&self, user: &str, request: &Incoming) -> Result<Reply, Problem> {
-        let number = |name: &str, default: usize, limit: usize| match request.query(name) {
-            None => Ok(default),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|number| (1..=limit).contains(number))
-                .ok_or_else(|| Problem::invalid(name, &format!("must be 1 to {limit}"))),
-        };
-        let (page, size) = (
-            number("pageNo", 1, 1_000_000)?,
-            number("pageSize", PAGE_LIMIT, PAGE_LIMIT)?,
-        );
         let name = request.query("slbName");
         let quirks = self.options.quirks;
         let found = self
             .slbs()
-            .filter(|slb| slb.owner == user && name.as_ref().is_none_or(|name| slb.name == *name))
-            .skip((page - 1) * size)
-            .take(size)
-            .map(|slb| quirks.slb(slb))
-            .collect();
-        Ok(Reply::json(200, &quirks.list(found)))
+            .filter(|slb| slb.owner == user && name.as_ref().is_none_or(|name| slb.name == *name));
+        let page = Page::read(request)?.of(found);
+        Ok(Reply::json(
+            200,
+            &quirks.list(page.map(|slb| quirks.slb(slb)).collect()),
+        ))
     }
 
     /// Assumed: all of it.
@@ -310,7 +300,7 @@ impl State {
 
     /// Source: ids as a JSON array in the query. Assumed: what an unknown id does.
     fn remove_members(&mut self, id: &str, listener_id: &str, request: &Incoming) -> Result<Reply, Problem> {
-        let ids = read_backend_ids(request)?;
+        let ids = query::ids(request, "backendIdList")?;
         let quirks = self.options.quirks;
         let listener = self.listener(id, listener_id).expect("the listener was checked");
         let known = |id: &String| listener.members.iter().any(|member| member.backend_id == *id);
@@ -364,7 +354,6 @@ fn route(request: &Incoming, below: &str) -> Result<Route, Problem> {
     }
 }
 
-/// Assumed: the real API may overlook what it does not know; here a misspelt name must show.
 fn check_query(kind: Kind, request: &Incoming) -> Result<(), Problem> {
     let allowed: &[&str] = match kind {
         Kind::DescribeSlb => &["slbId"],
@@ -372,11 +361,7 @@ fn check_query(kind: Kind, request: &Incoming) -> Result<(), Problem> {
         Kind::RemoveMembers => &["backendIdList"],
         _ => &[],
     };
-    let mut names = request.query_pairs().into_iter().map(|(name, _)| name);
-    match names.find(|name| !allowed.contains(&name.as_str())) {
-        Some(name) => Err(Problem::invalid(&name, "no such query parameter")),
-        None => Ok(()),
-    }
+    query::check_names(request, allowed)
 }
 
 /// A listener's settings; its id is still empty. Source: the old client's `CreateListenerOpts`.
@@ -502,18 +487,4 @@ fn elements(body: &Value) -> Result<&Vec<Value>, Problem> {
     body.as_array()
         .filter(|elements| !elements.is_empty())
         .ok_or_else(|| Problem::new(400, "the body must be a JSON array that is not empty"))
-}
-
-fn read_backend_ids(request: &Incoming) -> Result<Vec<String>, Problem> {
-    let invalid = |why: &str| Problem::invalid("backendIdList", why);
-    if request.raw_query().contains(['[', ']', '"', ' ']) {
-        return Err(invalid("must be percent-encoded"));
-    }
-    let text = request
-        .query("backendIdList")
-        .ok_or_else(|| invalid("is missing"))?;
-    serde_json::from_str::<Vec<String>>(&text)
-        .ok()
-        .filter(|ids| !ids.is_empty())
-        .ok_or_else(|| invalid("must be a JSON array of strings that is not empty"))
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::instances::{InstanceSeed, Instances};
 use super::render::Problem;
-use super::{IAM_PATH, KEYCLOAK_PATH, Options, SLB_PATH, Seed};
+use super::{ECS_PATH, IAM_PATH, KEYCLOAK_PATH, Options, SLB_PATH, Seed};
 use crate::runtime::secret::Secret;
 use crate::sim::server::{Incoming, Now, Reply};
 
@@ -16,6 +17,7 @@ pub struct State {
     pub(super) tokens: HashMap<String, Token>,
     pub(super) issued: u64,
     pub(super) calls: Vec<Call>,
+    pub(super) instances: Instances,
     slbs: BTreeMap<String, Slb>,
     ids: u64,
     generation: u64,
@@ -143,6 +145,8 @@ pub struct Call {
     pub kind: Kind,
     /// The SLB it names.
     pub slb: Option<String>,
+    /// How many ids of instances it names, where they can be read.
+    pub ids: usize,
     /// What was answered.
     pub status: u16,
 }
@@ -167,6 +171,11 @@ pub enum Kind {
     AddMembers,
     UpdateMembers,
     RemoveMembers,
+    /// By ids.
+    DescribeInstances,
+    /// By name or address.
+    FindInstances,
+    ListInstances,
     /// None of them.
     Unknown,
 }
@@ -182,7 +191,16 @@ impl Kind {
 
     /// Whether it changes SLBs.
     pub fn is_write(self) -> bool {
-        !self.is_read() && !matches!(self, Self::Token | Self::Login | Self::Unknown)
+        let is_other = matches!(self, Self::Token | Self::Login | Self::Unknown) || self.is_about_instances();
+        !self.is_read() && !is_other
+    }
+
+    /// Whether it asks about instances.
+    pub fn is_about_instances(self) -> bool {
+        matches!(
+            self,
+            Self::DescribeInstances | Self::FindInstances | Self::ListInstances
+        )
     }
 }
 
@@ -193,6 +211,7 @@ impl State {
             tokens: HashMap::new(),
             issued: 0,
             calls: Vec::new(),
+            instances: Instances::default(),
             slbs: BTreeMap::new(),
             ids: 0,
             generation: 0,
@@ -202,19 +221,28 @@ impl State {
     /// Acts on a request.
     pub fn respond(&mut self, request: &Incoming, now: Now) -> Reply {
         self.settle(now.monotonic);
-        let (kind, slb, result) = match request.path() {
-            KEYCLOAK_PATH => (Kind::Token, None, Ok(self.exchange_token(request, now))),
-            IAM_PATH => (Kind::Login, None, self.log_in(request, now)),
-            path => match path.strip_prefix(SLB_PATH) {
-                Some(below) if below.is_empty() || below.starts_with('/') => {
-                    self.respond_slb(request, below, now)
-                }
-                _ => (Kind::Unknown, None, Err(Problem::new(404, "no such API"))),
-            },
+        let path = request.path();
+        let (kind, slb, ids, result) = if path == KEYCLOAK_PATH {
+            (Kind::Token, None, 0, Ok(self.exchange_token(request, now)))
+        } else if path == IAM_PATH {
+            (Kind::Login, None, 0, self.log_in(request, now))
+        } else if let Some(below) = below(path, SLB_PATH) {
+            let (kind, slb, result) = self.respond_slb(request, below, now);
+            (kind, slb, 0, result)
+        } else if let Some(below) = below(path, ECS_PATH) {
+            let (kind, ids, result) = self.respond_ecs(request, below, now);
+            (kind, None, ids, result)
+        } else {
+            (Kind::Unknown, None, 0, Err(Problem::new(404, "no such API")))
         };
         let reply = result.unwrap_or_else(|problem| problem.reply(self.options.quirks));
         let status = reply.status;
-        self.calls.push(Call { kind, slb, status });
+        self.calls.push(Call {
+            kind,
+            slb,
+            ids,
+            status,
+        });
         reply
     }
 
@@ -226,6 +254,16 @@ impl State {
     /// One SLB.
     pub fn slb(&self, id: &str) -> Option<&Slb> {
         self.slbs.get(id)
+    }
+
+    /// All instances, by id.
+    pub fn instances(&self) -> impl Iterator<Item = &InstanceSeed> {
+        self.instances.all()
+    }
+
+    /// One instance.
+    pub fn instance(&self, id: &str) -> Option<&InstanceSeed> {
+        self.instances.get(id)
     }
 
     /// The listeners of an SLB, by port and protocol.
@@ -344,6 +382,12 @@ impl State {
     }
 }
 
+/// What is left of `path` below an API's base; empty, or beginning with a slash.
+fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    let below = path.strip_prefix(base);
+    below.filter(|below| below.is_empty() || below.starts_with('/'))
+}
+
 /// The n-th token.
 pub(super) fn token_text(n: u64) -> String {
     format!("issued-s3cret-{n:06}")
@@ -364,7 +408,7 @@ impl fmt::Display for State {
                 }
             }
         }
-        Ok(())
+        write!(f, "{}", self.instances)
     }
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::http::percent_encode;
-use crate::sim::server::Reply;
+
+mod ecs;
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 

@@ -145,7 +145,10 @@ impl Front {
                 let lines: Vec<String> = self.log.entries().iter().map(Logged::to_string).collect();
                 Reply::json(200, &json!(lines))
             }
-            _ => Reply::json(404, &json!({"message": "no such call of the simulator"})),
+            _ => self
+                .core
+                .told(call, request)
+                .unwrap_or_else(|| Reply::json(404, &json!({"message": "no such call of the simulator"}))),
         }
     }
 }

@@ -10,6 +10,8 @@
 //! | `DELETE /_sim/faults` | clears them; paused calls go on |
 //! | `POST /_sim/latency` | sets it, body `20ms` |
 //! | `GET /_sim/requests` | the log |
+//!
+//! What else stands there is the simulator's own ([`Core::told`]).
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +31,12 @@ pub use socket::Server;
 pub trait Core: Send + Sync {
     /// Acts on `request` at the time `now`. Must not block; what has to wait is a [`Stream`].
     fn respond(&self, request: &Incoming, now: Now) -> Answer;
+
+    /// Acts on a call under `/_sim/` that is not for every simulator; `call` is the rest of its path. Neither faulty nor logged.
+    /// `None` when there is no such call.
+    fn told(&self, _call: &str, _request: &Incoming) -> Option<Reply> {
+        None
+    }
 }
 
 /// The time of a call, on both clocks.

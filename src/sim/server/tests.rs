@@ -36,6 +36,10 @@ impl Core for Echo {
             .into(),
         }
     }
+
+    fn told(&self, call: &str, _: &Incoming) -> Option<Reply> {
+        (call == "echo").then(|| Reply::json(200, &"told echo".into()))
+    }
 }
 
 struct Feed(Arc<Watched<Vec<Piece>>>);
@@ -277,6 +281,7 @@ fn faults_can_be_scripted_over_http() {
         ("obey no more", "GET", "/x", "", "echo:"),
         ("set the latency", "POST", "/_sim/latency", "1ms\n", "204"),
         ("tell", "GET", "/_sim/requests", "", "GET /x → 200 (html)"),
+        ("its own", "GET", "/_sim/echo?x", "", "told echo"),
         ("no such call", "GET", "/_sim/nothing", "", "404"),
     ] {
         let answer = call(method, path, body);
@@ -286,7 +291,7 @@ fn faults_can_be_scripted_over_http() {
     assert_eq!(
         core.acted.read(|acted| *acted),
         1,
-        "calls under /_sim/ never reach the core"
+        "calls under /_sim/ are no requests"
     );
 }
 

@@ -74,6 +74,42 @@ impl World {
         Self::on(Cluster::of_the_run(), None)
     }
 
+    /// With the SLB `slb-1` and the Node `n1`.
+    pub fn small() -> Self {
+        Self::new().furnished()
+    }
+
+    /// A small one in which a daemon serves the Service `web` on port 80.
+    pub fn serving() -> (Self, Daemon) {
+        Self::small().with_web()
+    }
+
+    fn furnished(self) -> Self {
+        self.slb("slb-1", "203.0.113.1");
+        self.nodes(&[fixtures::node("n1", "127.0.20.1")]);
+        self
+    }
+
+    fn with_web(self) -> (Self, Daemon) {
+        let daemon = self.start();
+        self.api.create(
+            fixtures::SERVICES,
+            &fixtures::service("web").slb("slb-1").port(80, 30080).json(),
+        );
+        self.until("it is served", &daemon, || self.ingress("web") == ["203.0.113.1"]);
+        (self, daemon)
+    }
+
+    /// As [`World::small`], on the simulated API whatever the tests run on.
+    pub fn small_simulated() -> Self {
+        Self::simulated().furnished()
+    }
+
+    /// As [`World::serving`], on the simulated API whatever the tests run on.
+    pub fn serving_simulated() -> (Self, Daemon) {
+        Self::small_simulated().with_web()
+    }
+
     /// On the simulated API whatever the tests run on, to script its faults.
     pub fn simulated() -> Self {
         Self::on(Cluster::simulated(), None)
@@ -355,6 +391,11 @@ impl World {
     /// The simulated API's script of faults.
     pub fn api_faults(&self) -> &Faults {
         self.simulation().server.faults()
+    }
+
+    /// Whoever brings no token may do everything: kubectl sends none over plain HTTP.
+    pub fn let_anybody_in(&self) {
+        self.simulation().core.open(true);
     }
 
     /// Breaks every connection to the simulated API.
