@@ -218,6 +218,10 @@ impl Daemon<'_> {
         let options = inspur::Options {
             cluster_id,
             slb_url: cloud.slb_url.clone(),
+            ecs_url: cloud.ecs_url.clone(),
+            region: cloud.region.clone(),
+            zone: cloud.zone.clone(),
+            gathering: GATHERING,
             credentials: cloud.credentials.clone(),
             defaults: cloud.defaults.clone(),
             ecs: cloud.ecs_url.clone(),
@@ -281,6 +285,9 @@ impl Daemon<'_> {
 struct Named {
     metadata: ObjectMeta,
 }
+
+/// How long a look-up of instances waits for others that can share its calls.
+const GATHERING: Duration = Duration::from_millis(50);
 
 /// Between attempts to learn who we are.
 const START_BACKOFF: Backoff = Backoff {

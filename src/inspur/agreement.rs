@@ -28,6 +28,10 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
     let options = Options {
         cluster_id: ClusterId::parse("c1").unwrap(),
         slb_url: format!("{HOST}{SLB_PATH}"),
+        ecs_url: None,
+        region: None,
+        zone: None,
+        gathering: Duration::ZERO,
         credentials,
         defaults: Defaults::default(),
         limit: Limit::default(),

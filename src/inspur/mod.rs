@@ -1,7 +1,8 @@
 //! [`crate::cloud`], implemented for INSPUR Cloud.
 //!
 //! A sync reads what is on an SLB ([`slb`]), works out what should be there ([`desired`]), plans the fewest calls between the two
-//! ([`plan`]) and makes them ([`apply`]). The API's spelling stays in [`api`]; who made a listener is in its [`name`].
+//! ([`plan`]) and makes them ([`apply`]). The API's spelling stays in [`api`]; who made a listener is in its [`name`]. Which instance a Node is,
+//! and what is known of it, is in [`instances`].
 
 #[cfg(test)]
 mod agreement;
@@ -12,6 +13,7 @@ pub mod desired;
 #[cfg(test)]
 mod fake_slb;
 mod health;
+mod instances;
 mod load_balancers;
 pub mod model;
 pub mod name;
@@ -23,14 +25,17 @@ pub mod slb;
 mod testing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cloud::{CloudProvider, Instances, LoadBalancers};
 use crate::http::Transport;
+use crate::http::bucket::TokenBucket;
 use crate::runtime::clock::Clock;
 use crate::runtime::stop::StopToken;
 
 use annotations::Defaults;
-use api::{Client, Credentials, Exchanges, Limit, Retrying, Tokens};
+use api::{Client, Credentials, Ecs, Exchanges, Limit, Retrying, Tokens};
+use instances::{EcsInstances, Hearsay, Place};
 use load_balancers::SlbLoadBalancers;
 use name::ClusterId;
 use slb::Slbs;
@@ -42,19 +47,28 @@ pub struct Options {
     pub cluster_id: ClusterId,
     /// `slbUrl-pre`: where the SLB API is; ends in `/slbs`.
     pub slb_url: String,
+    /// `ecsUrl-pre`: where the ECS API is; ends in `/instances`. `None`: what Nodes say of themselves is repeated.
+    pub ecs_url: Option<String>,
+    /// Where Nodes are, for those of which the ECS API does not tell it.
+    pub region: Option<String>,
+    /// Where in the region.
+    pub zone: Option<String>,
     /// Who we are to the cloud.
     pub credentials: Credentials,
     /// How listeners are where no annotation says it.
     pub defaults: Defaults,
-    /// How fast the SLB API is called.
+    /// How fast the SLB and ECS APIs are called, together.
     pub limit: Limit,
     /// How failed calls are repeated.
     pub retrying: Retrying,
+    /// How long a look-up of instances waits for others that can share its calls. Zero where there is one thread.
+    pub gathering: Duration,
 }
 
 /// INSPUR Cloud.
 pub struct InspurCloud {
     load_balancers: SlbLoadBalancers,
+    instances: Box<dyn Instances>,
 }
 
 impl InspurCloud {
@@ -65,19 +79,37 @@ impl InspurCloud {
         clock: Arc<dyn Clock>,
         stop: StopToken,
     ) -> Self {
-        // two, since a throttled token service does not hold back the SLB API, nor the other way round
+        // one each, since a throttled service does not hold back the others
         let exchanges = || {
             let (transport, clock) = (Arc::clone(&transport), Arc::clone(&clock));
             Exchanges::new(transport, clock, stop.clone(), options.retrying)
         };
-        let tokens = Tokens::new(options.credentials.clone(), exchanges());
-        let client = Client::new(&options.slb_url, tokens, exchanges().limited(options.limit));
+        let tokens = Arc::new(Tokens::new(options.credentials, exchanges()));
+        let Limit { qps, burst } = options.limit;
+        let limit = Arc::new(TokenBucket::new(qps, burst, Arc::clone(&clock)));
+        let limited = || exchanges().limited(Arc::clone(&limit));
+        let client = Client::new(&options.slb_url, Arc::clone(&tokens), limited());
+        let place = Place {
+            region: options.region.map(Into::into),
+            zone: options.zone.map(Into::into),
+        };
+        let instances: Box<dyn Instances> = match &options.ecs_url {
+            None => Box::new(Hearsay { place }),
+            Some(url) => Box::new(EcsInstances::new(
+                Ecs::new(url, tokens, limited()),
+                place,
+                Arc::clone(&clock),
+                options.gathering,
+                stop.clone(),
+            )),
+        };
         Self {
             load_balancers: SlbLoadBalancers {
                 cluster: options.cluster_id,
                 defaults: options.defaults,
                 slbs: Slbs::new(client, clock),
             },
+            instances,
         }
     }
 }
@@ -92,6 +124,6 @@ impl CloudProvider for InspurCloud {
     }
 
     fn instances(&self) -> Option<&dyn Instances> {
-        None
+        Some(&*self.instances)
     }
 }

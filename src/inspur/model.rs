@@ -1,4 +1,4 @@
-//! Listeners, backends and health checks in our words and units.
+//! Listeners, backends, health checks and instances in our words and units.
 //!
 //! Parsed once, at the border: nothing here can hold a port 0 of ours, an unknown rule or half a health check. What others made
 //! on a shared SLB may be anything; a [`Listener`] keeps of it what is needed to leave it alone.
@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+
+use crate::cloud::InstanceState;
 
 /// What a listener of ours speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,6 +252,43 @@ impl LoadBalancer {
             Scheme::InternetFacing => self.eip.or(self.business_ip),
             Scheme::Internal => self.business_ip,
         }
+    }
+}
+
+/// An instance as the ECS API shows it. What is not told is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Machine {
+    /// Never empty.
+    pub id: Box<str>,
+    /// Not unique.
+    pub name: Box<str>,
+    /// What it calls itself.
+    pub host_name: Box<str>,
+    /// Whether it runs.
+    pub state: InstanceState,
+    /// Its size.
+    pub instance_type: Box<str>,
+    /// Where it is.
+    pub region: Box<str>,
+    /// Where in the region.
+    pub zone: Box<str>,
+    /// Its network.
+    pub vpc: Box<str>,
+    /// Where in the network.
+    pub subnet: Box<str>,
+    /// Its addresses in the VPC, as the cloud spells them: perhaps not addresses at all.
+    pub private_ips: Vec<Box<str>>,
+    /// Its IPv6 addresses, as above.
+    pub ipv6s: Vec<Box<str>>,
+    /// Its public address, as above.
+    pub eip: Box<str>,
+}
+
+impl Machine {
+    /// Its addresses inside the cloud, as far as they are addresses.
+    pub fn internal_ips(&self) -> impl Iterator<Item = IpAddr> {
+        let all = self.private_ips.iter().chain(&self.ipv6s);
+        all.filter_map(|text| text.parse().ok())
     }
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::annotations::INSTANCE_ID;
+use super::instances::identity;
 use super::model::Backend;
 use crate::k8s::types::Node;
 
@@ -61,15 +62,11 @@ fn address(node: &Node, slb: Option<IpAddr>) -> Option<IpAddr> {
 }
 
 /// What the cloud calls a Node's instance: from the provider ID, else the annotation, else the Node's name.
-///
-/// Provider IDs under `incloud` and, as recorded elsewhere, `inspur` count; where one has several segments, the last.
 pub(super) fn instance_id(node: &Node) -> &str {
-    let from_provider = node.provider_id.split_once("://").and_then(|(scheme, rest)| {
-        let ours = matches!(scheme, "incloud" | "inspur");
-        rest.rsplit('/').next().filter(|id| ours && !id.is_empty())
-    });
     let annotated = || node.meta.annotations.get(INSTANCE_ID).filter(|id| !id.is_empty());
-    from_provider.or_else(annotated).unwrap_or(&node.meta.name)
+    identity::named_by(&node.provider_id)
+        .or_else(annotated)
+        .unwrap_or(&node.meta.name)
 }
 
 #[cfg(test)]

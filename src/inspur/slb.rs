@@ -303,7 +303,7 @@ mod tests {
             Exchanges::new(transport, Arc::new(clock.clone()), StopToken::never(), eager())
         };
         let credentials = Credentials::Static(SecretSource::Value(Secret::new("t0")));
-        let client = Client::new(BASE, Tokens::new(credentials, exchanges()), exchanges());
+        let client = Client::new(BASE, Arc::new(Tokens::new(credentials, exchanges())), exchanges());
         (Slbs::new(client, Arc::new(clock.clone())), clock)
     }
 

@@ -7,11 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, PatchType};
-<<<<<<< HEAD
 use super::types::{LoadBalancerIngress, NodeAddress, ObjectMeta, Taint};
-=======
-use super::types::{LoadBalancerIngress, ObjectMeta, Taint};
->>>>>>> simapi
 
 /// What to change on a Service, in one request to its `status`. Metadata may be changed there too, and RBAC on
 /// `services/status` is all it needs. Source: kube-client.md 6.4.
@@ -83,7 +79,6 @@ impl<'a> ServicePatch<'a> {
     }
 }
 
-<<<<<<< HEAD
 /// What to change on a Node, in one request. Its status has [`node_addresses`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodePatch<'a> {
@@ -167,21 +162,6 @@ pub fn node_addresses(meta: &ObjectMeta, addresses: &[NodeAddress]) -> Call {
         "status": { "addresses": addresses.collect::<Value>() },
     });
     Call::patch(path, PatchType::Merge, &body)
-=======
-/// Makes `taints` all the taints of the Node with this metadata. The list is replaced whole, so this one carries the
-/// resourceVersion, too: it is refused when anybody changed the Node since. Source: kube-client.md 6.3, 6.5.
-pub fn taints_patch(meta: &ObjectMeta, taints: &[Taint]) -> Call {
-    let raw = |taint: &Taint| serde_json::from_str::<Value>(&taint.json).expect("a taint is kept as JSON");
-    let taints = match taints {
-        [] => Value::Null,
-        _ => taints.iter().map(raw).collect(),
-    };
-    let body = json!({
-        "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version },
-        "spec": { "taints": taints },
-    });
-    Call::patch(format!("/api/v1/nodes/{}", meta.name), PatchType::Merge, &body)
->>>>>>> simapi
 }
 
 #[cfg(test)]
@@ -189,18 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-<<<<<<< HEAD
     fn each_patch_of_a_node_has_its_shape() {
-=======
-    fn taints_are_replaced_whole_and_only_in_the_version_that_was_read() {
->>>>>>> simapi
         let meta = ObjectMeta {
             name: "n1".into(),
             uid: "u1".into(),
             resource_version: "7".into(),
             ..ObjectMeta::default()
         };
-<<<<<<< HEAD
         let other: Taint =
             serde_json::from_str(r#"{"key":"a","effect":"NoExecute","timeAdded":"2026-01-02T03:04:05Z"}"#)
                 .unwrap();
@@ -253,29 +228,6 @@ mod tests {
             body,
             json!({"metadata":{"uid":"u1","resourceVersion":"7"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}})
         );
-=======
-        let late: Taint =
-            serde_json::from_str(r#"{"key":"a","effect":"NoExecute","timeAdded":"2026-01-02T03:04:05Z"}"#)
-                .unwrap();
-        for (case, taints, want) in [
-            ("none is left", vec![], json!(null)),
-            (
-                "what is not read stays",
-                vec![late],
-                json!([{"key":"a","effect":"NoExecute","timeAdded":"2026-01-02T03:04:05Z"}]),
-            ),
-        ] {
-            let call = taints_patch(&meta, &taints);
-            let (kind, body) = call.body.as_ref().unwrap();
-            assert_eq!(call.describe(), "PATCH /api/v1/nodes/n1", "{case}");
-            assert_eq!(*kind, "application/merge-patch+json", "{case}");
-            assert_eq!(
-                serde_json::from_slice::<Value>(body).unwrap(),
-                json!({"metadata":{"uid":"u1","resourceVersion":"7"},"spec":{"taints":want}}),
-                "{case}"
-            );
-        }
->>>>>>> simapi
     }
 
     #[test]

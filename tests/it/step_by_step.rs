@@ -59,6 +59,10 @@ impl Steps {
         let options = Options {
             cluster_id: ClusterId::parse("steps").expect("a good id"),
             slb_url: format!("http://cloud{SLB_PATH}"),
+            ecs_url: None,
+            region: None,
+            zone: None,
+            gathering: Duration::ZERO,
             credentials: Credentials::Static(SecretSource::Value(Secret::new(tenant.static_token.expose()))),
             defaults: Default::default(),
             limit: Limit::default(),

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::decide::{DELETION_WANTED, Decision, may_delete, retaint};
 use crate::events::{EventRecorder, EventType, ObjectRef};
-use crate::k8s::patch::taints_patch;
+use crate::k8s::patch::NodePatch;
 use crate::k8s::types::Node;
 use crate::k8s::{Call, Client, Error, path};
 use crate::runtime::chain;
@@ -147,7 +147,8 @@ impl Writes {
             if stop.is_set() {
                 return;
             }
-            match self.client.send::<Node>(&taints_patch(&node.meta, &taints)) {
+            let patch = NodePatch::default().taints(&taints);
+            match self.client.send::<Node>(&patch.call(&node.meta)) {
                 Ok(_) => return self.tell_tainted(name, wanted),
                 // 422 is what a successor of the same name answers. Source: kube-client.md 6.4
                 Err(Error::Conflict { .. } | Error::Rejected { status: 422, .. }) => {}

@@ -1,10 +1,13 @@
 //! One method per endpoint of the SLB API. Source: inspur-api.md 2 and 3.
 
-use super::exchange::{Answer, Ask, Exchanges, Repeat};
+use std::sync::Arc;
+
+use super::call::{Call, Caller, Written};
+use super::exchange::{Exchanges, Repeat};
 use super::token::Tokens;
 use super::wire::{self, Words};
-use super::{Error, date, encode};
-use crate::http::{Method, Request, percent_encode};
+use super::{Error, encode};
+use crate::http::{Method, percent_encode};
 use crate::inspur::model::{Backend, Listener, ListenerSpec, LoadBalancer, Member};
 
 /// Speaks the SLB API, one blocking call a method.
@@ -12,29 +15,14 @@ use crate::inspur::model::{Backend, Listener, ListenerSpec, LoadBalancer, Member
 /// Calls are repeated where that is safe: reads, updates and removals after any failure that may pass; creating a listener
 /// and adding members only when nothing happened. After an error of those two, only a new read tells what is there.
 pub struct Client {
-    base: String,
-    tokens: Tokens,
-    exchanges: Exchanges,
-}
-
-/// A write that succeeded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written<T> {
-    /// What the cloud says is there now.
-    pub answer: T,
-    /// Whether it went as if nobody else were there: at the first attempt, and not already done. Otherwise what was read
-    /// before it may be out of date.
-    pub undisturbed: bool,
+    caller: Caller,
 }
 
 impl Client {
     /// Talks to the API below `base`, which ends in `/slbs`.
-    pub fn new(base: &str, tokens: Tokens, exchanges: Exchanges) -> Self {
-        Self {
-            base: base.trim_end_matches('/').into(),
-            tokens,
-            exchanges,
-        }
+    pub fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges) -> Self {
+        let caller = Caller::new(base, tokens, exchanges);
+        Self { caller }
     }
 
     /// The SLB called `slb`.
@@ -43,7 +31,7 @@ impl Client {
     /// [`Error::NotFound`] also for a 200 without any SLB.
     pub fn describe(&self, slb: &str) -> Result<LoadBalancer, Error> {
         let call = Call::get(format!("?slbId={}", percent_encode(slb)));
-        let all = self.read(&call, wire::load_balancers)?;
+        let all = self.caller.read(&call, wire::load_balancers)?;
         if all.is_empty() {
             return Err(Error::NotFound {
                 call: call.name(),
@@ -60,7 +48,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn listeners(&self, slb: &str) -> Result<Vec<Listener>, Error> {
-        self.read(&Call::get(listeners(slb)), wire::listeners)
+        self.caller.read(&Call::get(listeners(slb)), wire::listeners)
     }
 
     /// One listener of `slb`.
@@ -68,7 +56,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn listener(&self, slb: &str, listener: &str) -> Result<Listener, Error> {
-        self.read(&Call::get(one_listener(slb, listener)), wire::listener)
+        self.caller
+            .read(&Call::get(one_listener(slb, listener)), wire::listener)
     }
 
     /// Makes a listener. Not repeated when it may have been made.
@@ -76,13 +65,13 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn create_listener(&self, slb: &str, spec: &ListenerSpec) -> Result<Written<Listener>, Error> {
-        let call = Call {
-            method: Method::Post,
-            path: format!("{}/", listeners(slb)),
-            body: Some(encode::listener_spec(slb, spec)),
-            repeat: Repeat::OnlyIfUndone,
-        };
-        self.write(&call, wire::listener)
+        let call = Call::with_body(
+            Method::Post,
+            format!("{}/", listeners(slb)),
+            encode::listener_spec(slb, spec),
+            Repeat::OnlyIfUndone,
+        );
+        self.caller.write(&call, wire::listener)
     }
 
     /// Sets everything of a listener but its protocol and port, which must be those it has.
@@ -95,13 +84,13 @@ impl Client {
         listener: &str,
         spec: &ListenerSpec,
     ) -> Result<Written<Listener>, Error> {
-        let call = Call {
-            method: Method::Put,
-            path: one_listener(slb, listener),
-            body: Some(encode::listener_spec(slb, spec)),
-            repeat: Repeat::Safe,
-        };
-        self.write(&call, wire::listener)
+        let call = Call::with_body(
+            Method::Put,
+            one_listener(slb, listener),
+            encode::listener_spec(slb, spec),
+            Repeat::Safe,
+        );
+        self.caller.write(&call, wire::listener)
     }
 
     /// Removes a listener with its members. One that is gone already is a success, and a disturbed one.
@@ -110,7 +99,7 @@ impl Client {
     /// See [`Error`].
     pub fn delete_listener(&self, slb: &str, listener: &str) -> Result<Written<()>, Error> {
         let call = Call::delete(one_listener(slb, listener));
-        match self.write(&call, no_content) {
+        match self.caller.write(&call, no_content) {
             Err(Error::NotFound { .. }) => Ok(Written {
                 answer: (),
                 undisturbed: false,
@@ -124,7 +113,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn members(&self, slb: &str, listener: &str) -> Result<Vec<Member>, Error> {
-        self.read(&Call::get(members(slb, listener)), wire::members)
+        self.caller
+            .read(&Call::get(members(slb, listener)), wire::members)
     }
 
     /// Adds members in one call. Not repeated when they may have been added. Their backend ids are not told.
@@ -132,13 +122,13 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn add_members(&self, slb: &str, listener: &str, backends: &[Backend]) -> Result<Written<()>, Error> {
-        let call = Call {
-            method: Method::Post,
-            path: members(slb, listener),
-            body: Some(encode::member_specs(backends)),
-            repeat: Repeat::OnlyIfUndone,
-        };
-        self.write(&call, all_added)
+        let call = Call::with_body(
+            Method::Post,
+            members(slb, listener),
+            encode::member_specs(backends),
+            Repeat::OnlyIfUndone,
+        );
+        self.caller.write(&call, all_added)
     }
 
     /// Removes members, by their backend ids, in one call.
@@ -146,99 +136,9 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn remove_members(&self, slb: &str, listener: &str, ids: &[&str]) -> Result<Written<()>, Error> {
-        let list = percent_encode(&encode::backend_id_list(ids));
+        let list = percent_encode(&encode::id_list(ids));
         let call = Call::delete(format!("{}?backendIdList={list}", members(slb, listener)));
-        self.write(&call, no_content)
-    }
-
-    fn read<T>(&self, call: &Call, decode: fn(&[u8]) -> Result<T, String>) -> Result<T, Error> {
-        let answer = self.send(call)?;
-        decode(&answer.body).map_err(|reason| call.unintelligible(reason))
-    }
-
-    fn write<T>(
-        &self,
-        call: &Call,
-        decode: impl FnOnce(&[u8]) -> Result<T, String>,
-    ) -> Result<Written<T>, Error> {
-        let answer = self.send(call)?;
-        Ok(Written {
-            undisturbed: answer.attempts == 1,
-            answer: decode(&answer.body).map_err(|reason| call.unintelligible(reason))?,
-        })
-    }
-
-    /// Sends `call`; a token that is not accepted is renewed once.
-    fn send(&self, call: &Call) -> Result<Answer, Error> {
-        let token = self.tokens.current()?;
-        match self.send_with(call, &token.header()) {
-            Err(Error::Unauthorized { .. }) if self.tokens.discard(&token) => {
-                let token = self.tokens.current()?;
-                self.send_with(call, &token.header()).inspect_err(|error| {
-                    // the next call is not to begin with a token that is known to be bad
-                    if matches!(error, Error::Unauthorized { .. }) {
-                        self.tokens.discard(&token);
-                    }
-                })
-            }
-            result => result,
-        }
-    }
-
-    fn send_with(&self, call: &Call, authorization: &str) -> Result<Answer, Error> {
-        let ask = Ask {
-            call: &call.name(),
-            repeat: call.repeat,
-            words: wire::words,
-        };
-        self.exchanges.send(ask, || {
-            let request = Request::new(call.method, format!("{}{}", self.base, call.path))
-                .header("Accept", "application/json")
-                .header("Authorization", authorization)
-                .header("Date", date::http_date(self.exchanges.clock().wall()));
-            match &call.body {
-                Some(body) => request.body("application/json", body.clone()),
-                None => request,
-            }
-        })
-    }
-}
-
-/// One call, below the base.
-struct Call {
-    method: Method,
-    path: String,
-    body: Option<Vec<u8>>,
-    repeat: Repeat,
-}
-
-impl Call {
-    fn get(path: String) -> Self {
-        Self {
-            method: Method::Get,
-            path,
-            body: None,
-            repeat: Repeat::Safe,
-        }
-    }
-
-    fn delete(path: String) -> Self {
-        Self {
-            method: Method::Delete,
-            ..Self::get(path)
-        }
-    }
-
-    /// For errors.
-    fn name(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-
-    fn unintelligible(&self, reason: String) -> Error {
-        Error::Unintelligible {
-            call: self.name(),
-            reason,
-        }
+        self.caller.write(&call, no_content)
     }
 }
 
@@ -275,7 +175,6 @@ fn members(slb: &str, listener: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
@@ -302,7 +201,7 @@ mod tests {
             let transport = Arc::clone(script) as Arc<dyn Transport>;
             Exchanges::new(transport, Arc::new(clock.clone()), StopToken::never(), eager())
         };
-        let tokens = Tokens::new(credentials, exchanges());
+        let tokens = Arc::new(Tokens::new(credentials, exchanges()));
         Client::new("https://slb.example/slb/v1/slbs/", tokens, exchanges())
     }
 

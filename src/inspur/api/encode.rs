@@ -63,8 +63,8 @@ pub(super) fn member_specs(backends: &[Backend]) -> Vec<u8> {
     encode(&specs)
 }
 
-/// The value of `backendIdList`, not yet percent-encoded: a JSON array.
-pub(super) fn backend_id_list(ids: &[&str]) -> String {
+/// The value of `backendIdList` or `instanceIds`, not yet percent-encoded: a JSON array.
+pub(super) fn id_list(ids: &[&str]) -> String {
     String::from_utf8(encode(&ids)).expect("JSON is UTF-8")
 }
 
@@ -177,7 +177,7 @@ mod tests {
             String::from_utf8(member_specs(&[backend])).unwrap(),
             r#"[{"serverId":"i-1","serverName":"n1","serverIp":"10.0.0.5","port":30080,"type":"ECS","weight":10}]"#
         );
-        assert_eq!(backend_id_list(&["b-1", "b\"2"]), r#"["b-1","b\"2"]"#);
+        assert_eq!(id_list(&["b-1", "b\"2"]), r#"["b-1","b\"2"]"#);
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub struct Exchanges {
     stop: StopToken,
     random: Random,
     retrying: Retrying,
-    limit: TokenBucket,
+    limit: Arc<TokenBucket>,
     /// After a 429 nobody calls before this.
     throttled_until: Mutex<Option<Instant>>,
 }
@@ -114,7 +114,7 @@ impl Exchanges {
     ) -> Self {
         let Limit { qps, burst } = Limit::default();
         Self {
-            limit: TokenBucket::new(qps, burst, Arc::clone(&clock)),
+            limit: Arc::new(TokenBucket::new(qps, burst, Arc::clone(&clock))),
             transport,
             clock,
             stop,
@@ -124,12 +124,9 @@ impl Exchanges {
         }
     }
 
-    /// The same, but no faster than `limit`.
-    pub fn limited(self, limit: Limit) -> Self {
-        Self {
-            limit: TokenBucket::new(limit.qps, limit.burst, Arc::clone(&self.clock)),
-            ..self
-        }
+    /// The same, but no faster than `limit`, which others may share.
+    pub fn limited(self, limit: Arc<TokenBucket>) -> Self {
+        Self { limit, ..self }
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -437,8 +434,8 @@ mod tests {
     #[test]
     fn a_limit_counts_every_attempt() {
         let (script, stop) = (Script::always(|| Reply::json(503, "")), Stop::new());
-        let limit = Limit { qps: 1e-6, burst: 2 };
-        let exchanges = exchanges(&script, &stop).limited(limit);
+        let limit = TokenBucket::new(1e-6, 2, Arc::new(ManualClock::new(UNIX_EPOCH)));
+        let exchanges = exchanges(&script, &stop).limited(Arc::new(limit));
         let request = || Request::new(Method::Get, "http://x/");
         // the third attempt has to wait, until it is told to stop
         std::thread::scope(|scope| {

@@ -1,7 +1,9 @@
-//! INSPUR's SLB API and the token services before it. What is spelled as the API spells it stays in here.
+//! INSPUR's SLB and ECS APIs and the token services before them. What is spelled as the API spells it stays in here.
 
+mod call;
 mod client;
 mod date;
+mod ecs;
 mod encode;
 mod exchange;
 mod loose;
@@ -12,7 +14,9 @@ use std::time::Duration;
 
 use crate::http;
 
-pub use client::{Client, Written};
+pub use call::Written;
+pub use client::Client;
+pub use ecs::{ASKED_AT_ONCE, Ecs};
 pub use exchange::{Exchanges, Limit, Retrying};
 pub use token::{Credentials, Tokens};
 pub use wire::Words;

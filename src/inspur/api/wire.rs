@@ -113,13 +113,17 @@ pub(super) fn token_words(body: &[u8]) -> Result<Words, String> {
     })
 }
 
-fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err("it is empty".into());
     }
     serde_json::from_slice(body).map_err(|e| e.to_string())
 }
 
+/// A list of what `parse` makes of each element. `null` is an empty one, and left out where it stands for an element.
+///
+/// # Errors
+/// In words, when it is no such JSON.
 fn list<'a, W: Deserialize<'a>, T>(
     body: &'a [u8],
     parse: impl Fn(W) -> Result<T, String>,

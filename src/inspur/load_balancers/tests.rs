@@ -34,6 +34,10 @@ impl Daemon {
         let options = Options {
             cluster_id: ClusterId::parse(cluster).unwrap(),
             slb_url: BASE.into(),
+            ecs_url: None,
+            region: None,
+            zone: None,
+            gathering: Duration::ZERO,
             credentials: Credentials::Static(SecretSource::Value(Secret::new("t0"))),
             defaults: Defaults::default(),
             limit: Limit::default(),

@@ -1,0 +1,149 @@
+//! The ECS API: what instances there are. Source: inspur-api.md 4.
+
+mod wire;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::call::{Call, Caller};
+use super::exchange::Exchanges;
+use super::token::Tokens;
+use super::{Error, encode};
+use crate::http::percent_encode;
+use crate::inspur::model::Machine;
+
+/// How many instances one call can be about, and how many one answer can hold.
+pub const ASKED_AT_ONCE: usize = 100;
+
+/// More pages than any account has instances for.
+const MOST_PAGES: usize = 2_000;
+
+/// Speaks the ECS API, one blocking method a question.
+pub struct Ecs {
+    caller: Caller,
+}
+
+impl Ecs {
+    /// Talks to the API at `base`, which ends in `/instances`.
+    pub fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges) -> Self {
+        let caller = Caller::new(base, tokens, exchanges);
+        Self { caller }
+    }
+
+    /// Those of `ids` (no more than [`ASKED_AT_ONCE`], none twice) that exist. In one call, unless the answer could be cut.
+    ///
+    /// # Errors
+    /// Everything that is no proof: also an answer that holds what was not asked for, and a 404 to a question about several.
+    pub fn describe(&self, ids: &[&str]) -> Result<Vec<Machine>, Error> {
+        let list = percent_encode(&encode::id_list(ids));
+        let shown = match ids {
+            [id] => format!("[{id}]"),
+            [id, others @ ..] => format!("[{id} and {} more]", others.len()),
+            [] => return Ok(Vec::new()),
+        };
+        let asked: HashSet<&str> = ids.iter().copied().collect();
+        self.pages(asked.len(), |page| {
+            let paging = paging(page);
+            let call = Call::get(format!("?instanceIds={list}&{paging}"))
+                .shown_as(&format!("?instanceIds={shown}&{paging}"));
+            let found = match self.page(&call) {
+                Err(Error::NotFound { .. }) if ids.len() == 1 || page > 1 => Vec::new(),
+                found => found?,
+            };
+            match found.iter().find(|machine| !asked.contains(&*machine.id)) {
+                Some(other) => {
+                    Err(call.unintelligible(format!("it holds {}, which was not asked for", other.id)))
+                }
+                None => Ok(found),
+            }
+        })
+    }
+
+    /// Those called exactly `name`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn named(&self, name: &str) -> Result<Vec<Machine>, Error> {
+        let call = Call::get(format!("?instanceName={}", percent_encode(name)));
+        self.few(&call, |machine| *machine.name == *name)
+    }
+
+    /// Those with the internal address `address`, in whatever VPC.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn at(&self, address: IpAddr) -> Result<Vec<Machine>, Error> {
+        let call = Call::get(format!("?privateIp={}", percent_encode(&address.to_string())));
+        self.few(&call, |machine| machine.internal_ips().any(|ip| ip == address))
+    }
+
+    /// All there are. One that comes or goes meanwhile may be missing, or another one in its stead.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn list(&self) -> Result<Vec<Machine>, Error> {
+        self.pages(usize::MAX, |page| {
+            match self.page(&Call::get(format!("?{}", paging(page)))) {
+                Err(Error::NotFound { .. }) if page > 1 => Ok(Vec::new()),
+                found => found,
+            }
+        })
+    }
+
+    /// The answer of `call` without what does not match: the cloud may search more loosely. `Assumed:` it is not paged.
+    fn few(&self, call: &Call, matches: impl Fn(&Machine) -> bool) -> Result<Vec<Machine>, Error> {
+        let found = match self.page(call) {
+            Err(Error::NotFound { .. }) => Vec::new(),
+            found => found?,
+        };
+        if found.len() == ASKED_AT_ONCE {
+            return Err(call.unintelligible("there may be more than it holds".into()));
+        }
+        Ok(found.into_iter().filter(matches).collect())
+    }
+
+    /// What is on all pages, each instance once: until `enough` are found, or nothing new can come.
+    fn pages(
+        &self,
+        enough: usize,
+        read: impl Fn(usize) -> Result<Vec<Machine>, Error>,
+    ) -> Result<Vec<Machine>, Error> {
+        let (mut all, mut seen) = (Vec::new(), HashSet::new());
+        for page in 1..=MOST_PAGES {
+            let found = read(page)?;
+            let goes_on = may_be_cut(found.len());
+            let before = all.len();
+            all.extend(
+                found
+                    .into_iter()
+                    .filter(|machine| seen.insert(machine.id.clone())),
+            );
+            if !goes_on || all.len() == before || all.len() >= enough {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    fn page(&self, call: &Call) -> Result<Vec<Machine>, Error> {
+        let found = self.caller.read(call, wire::machines)?;
+        if found.len() > ASKED_AT_ONCE {
+            return Err(call.unintelligible(format!("it holds {} instances", found.len())));
+        }
+        Ok(found)
+    }
+}
+
+fn paging(page: usize) -> String {
+    format!("pageNo={page}&pageSize={ASKED_AT_ONCE}")
+}
+
+/// Whether more may follow a page of this length. A page shorter than asked for is the last, says the contract; but a cloud that
+/// silently allows less than we ask for would then hide instances. `Assumed:` such a limit is a round number.
+fn may_be_cut(length: usize) -> bool {
+    length > 0 && length % 10 == 0
+}
+
+#[cfg(test)]
+mod tests;
