@@ -193,7 +193,7 @@ impl Daemon<'_> {
     }
 
     /// Starts the controllers that are enabled, and all they need.
-    fn hire(&self, threads: &mut Supervisor, cluster: ClusterId) -> Crew {
+    fn hire(&self, threads: &mut Supervisor, cluster: ClusterId) -> Crew<'_> {
         info!(cluster_id = cluster.as_str(); "starting the controllers");
         let flags = &self.config.flags;
         let cloud = self.inspur(cluster);
@@ -224,9 +224,6 @@ impl Daemon<'_> {
             gathering: GATHERING,
             credentials: cloud.credentials.clone(),
             defaults: cloud.defaults.clone(),
-            ecs: cloud.ecs_url.clone(),
-            region: cloud.region.clone(),
-            zone: cloud.zone.clone(),
             retrying: Retrying::default(),
             limit: Limit {
                 qps: cloud.api_qps,
@@ -270,7 +267,12 @@ impl Daemon<'_> {
 
     /// Lets the workers and then the events end what they are at, and cuts what takes longer.
     fn dismiss(&self, crew: Crew<'_>) {
-        let Leaving { working, writes, flushing, events } = crew.leave();
+        let Leaving {
+            working,
+            writes,
+            flushing,
+            events,
+        } = crew.leave();
         // nothing is ever sent on these: they end when the last one drops its end, or when patience does
         let _ = working.recv_timeout(WORKERS_GRACE);
         self.cloud.shutdown();

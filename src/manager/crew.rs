@@ -52,14 +52,36 @@ impl<'a> Crew<'a> {
     pub(super) fn new(daemon: &'a Daemon<'a>) -> Self {
         let ((alive, working), (unflushed, flushing)) = (bounded(0), bounded(0));
         // events are still sent when it is time to stop
-        let events = daemon.api_server.client("events", ClientKind::Events, StopToken::never());
-        Self { daemon, hooks: Vec::new(), alive, working, writes: Vec::new(), unflushed, flushing, events }
+        let events = daemon
+            .api_server
+            .client("events", ClientKind::Events, StopToken::never());
+        Self {
+            daemon,
+            hooks: Vec::new(),
+            alive,
+            working,
+            writes: Vec::new(),
+            unflushed,
+            flushing,
+            events,
+        }
     }
 
     /// What is left to wait for.
     pub(super) fn leave(self) -> Leaving {
-        let Self { working, writes, flushing, events, .. } = self;
-        Leaving { working, writes, flushing, events }
+        let Self {
+            working,
+            writes,
+            flushing,
+            events,
+            ..
+        } = self;
+        Leaving {
+            working,
+            writes,
+            flushing,
+            events,
+        }
     }
 
     /// The service controller. Returns what it wants to hear of Nodes.
@@ -73,12 +95,27 @@ impl<'a> Crew<'a> {
         let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
         let recorder = self.recorder(threads, "events-service", "service-controller");
         let (writer, services) = store::<Service>();
-        let syncer = Syncer::new(cloud, client, services.clone(), BackendView::new(nodes.clone()), recorder);
-        let controller =
-            Arc::new(ServiceController::new(syncer, services.clone(), Arc::clone(&clock), Arc::clone(&random)));
+        let syncer = Syncer::new(
+            cloud,
+            client,
+            services.clone(),
+            BackendView::new(nodes.clone()),
+            recorder,
+        );
+        let controller = Arc::new(ServiceController::new(
+            syncer,
+            services.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        ));
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
-        self.daemon.reflect("reflect-service", threads, writer, vec![controller.service_handler()]);
+        self.daemon.reflect(
+            "reflect-service",
+            threads,
+            writer,
+            vec![controller.service_handler()],
+        );
         for worker in 0..flags.concurrent_service_syncs {
             let (controller, services, nodes) = (Arc::clone(&controller), services.clone(), nodes.clone());
             self.spawn(threads, format!("service-{worker}"), move |stop| {
@@ -88,7 +125,9 @@ impl<'a> Crew<'a> {
             });
         }
         let (resync, period) = (Arc::clone(&controller), flags.min_resync_period);
-        self.spawn(threads, "service-resync", move |stop| resync.run_resync(period, &*clock, &random, stop));
+        self.spawn(threads, "service-resync", move |stop| {
+            resync.run_resync(period, &*clock, &random, stop)
+        });
         controller.node_handler()
     }
 
@@ -102,7 +141,14 @@ impl<'a> Crew<'a> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("node-controller"), &self.daemon.config.flags);
         let recorder = self.recorder(threads, "events-node", "cloud-node-controller");
-        let syncer = NodeSyncer::new(cloud, client, nodes.clone(), recorder, Arc::clone(&clock), Arc::clone(&random));
+        let syncer = NodeSyncer::new(
+            cloud,
+            client,
+            nodes.clone(),
+            recorder,
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        );
         let controller = Arc::new(NodeController::new(syncer, clock, random));
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
@@ -114,10 +160,16 @@ impl<'a> Crew<'a> {
                 }
             });
         }
-        let (threads_in_all, period) = (flags.concurrent_node_status_updates, flags.node_status_update_frequency);
+        let (threads_in_all, period) = (
+            flags.concurrent_node_status_updates,
+            flags.node_status_update_frequency,
+        );
         for thread in 0..threads_in_all {
             let (controller, nodes) = (Arc::clone(&controller), nodes.clone());
-            let share = Share { thread, threads: threads_in_all };
+            let share = Share {
+                thread,
+                threads: threads_in_all,
+            };
             self.spawn(threads, format!("node-refresh-{thread}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_refresh(share, period, stop);
@@ -139,7 +191,8 @@ impl<'a> Crew<'a> {
             period: flags.node_monitor_period,
             proof: Rules {
                 distance: flags.node_monitor_period,
-                confirmations: NonZeroU32::new(flags.node_deletion_confirmations).expect("the table of flags allows no 0"),
+                confirmations: NonZeroU32::new(flags.node_deletion_confirmations)
+                    .expect("the table of flags allows no 0"),
                 startup_grace: flags.node_startup_grace_period,
             },
             brake: Limit {
@@ -156,7 +209,10 @@ impl<'a> Crew<'a> {
 
     /// A client that writes.
     fn client(&mut self, component: &str) -> k8s::Client {
-        let client = self.daemon.api_server.client(component, ClientKind::Controllers, self.daemon.stop.token());
+        let client =
+            self.daemon
+                .api_server
+                .client(component, ClientKind::Controllers, self.daemon.stop.token());
         self.writes.push(client.clone());
         client
     }
@@ -174,7 +230,12 @@ impl<'a> Crew<'a> {
     }
 
     /// A thread that may write.
-    fn spawn(&self, threads: &mut Supervisor, name: impl Into<String>, body: impl FnOnce(&StopToken) + Send + 'static) {
+    fn spawn(
+        &self,
+        threads: &mut Supervisor,
+        name: impl Into<String>,
+        body: impl FnOnce(&StopToken) + Send + 'static,
+    ) {
         let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
         threads.spawn(name, move || {
             let _alive = alive;

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cloud_provider_inspur::runtime::stop::StopToken;
-use cloud_provider_inspur::sim::cloud::{Account, Cloud, ECS_PATH, InstanceSeed, KEYCLOAK_PATH, Kind, Options, SLB_PATH, Seed};
+use cloud_provider_inspur::sim::cloud::{
+    Account, Cloud, ECS_PATH, InstanceSeed, KEYCLOAK_PATH, Kind, Options, SLB_PATH, Seed,
+};
 use cloud_provider_inspur::sim::faults::Faults;
 use cloud_provider_inspur::sim::server::{Logged, Server};
 use cloud_provider_inspur::sim::traffic::Traffic;
@@ -459,7 +461,10 @@ impl World {
 
     /// One that asks the instances API, too.
     pub fn start_with_ecs(&self, flags: &[&str]) -> Daemon {
-        self.start_with(flags, &format!("ecsUrl-pre={}{ECS_PATH}\n", self.cloud_server.url()))
+        self.start_with(
+            flags,
+            &format!("ecsUrl-pre={}{ECS_PATH}\n", self.cloud_server.url()),
+        )
     }
 
     /// One with another kubeconfig.
