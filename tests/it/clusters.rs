@@ -42,5 +42,7 @@ fn two_clusters_on_one_slb_never_touch_each_others_listeners() {
         "the first is untouched"
     );
     one.api.delete(&service_path("web"));
-    one.until("nothing is left", &first, || one.served("slb-1").is_empty());
+    one.until("nothing is left", &first, || {
+        one.served("slb-1").is_empty() && one.api.get(&service_path("web")).is_none()
+    });
 }

@@ -30,7 +30,7 @@ mod reason {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cloud did not do it.
-    #[error("{0}")]
+    #[error(transparent)]
     Cloud(#[from] cloud::Error),
     /// The finalizer and the record could not be written, so nothing was written to the cloud.
     #[error("failed to add load balancer cleanup finalizer")]

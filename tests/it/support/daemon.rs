@@ -112,10 +112,21 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
+    /// Lets it end what it is at: a real API server that loses its client in the midst of removing a Service may keep the
+    /// Service's node port for minutes, and the next test wants it.
     fn drop(&mut self) {
+        // one that has ended already hears nothing
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let deadline = Instant::now() + PARTING;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            StopToken::never().wait(Duration::from_millis(5));
+        }
         self.kill();
     }
 }
+
+/// How long a daemon may take to end before it is killed.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Runs the program to its end; exit code, standard output and error.
 pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
