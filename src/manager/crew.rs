@@ -170,7 +170,7 @@ impl<'a> Crew<'a> {
                 thread,
                 threads: threads_in_all,
             };
-            self.spawn(threads, format!("node-refresh-{thread}"), move |stop| {
+            self.spawn(threads, format!("refresh-{thread}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_refresh(share, period, stop);
                 }

@@ -64,6 +64,15 @@ impl World {
         }
     }
 
+    /// With the Service `web` on `lb-1`, synced once.
+    fn serving() -> Self {
+        let mut world = Self::new();
+        world.create("web", "lb-1", 80);
+        world.refresh();
+        world.sync("web").unwrap();
+        world
+    }
+
     /// Creates a Service of type LoadBalancer on `id`, with this port.
     fn create(&self, name: &str, id: &str, port: u16) {
         let service = json!({
@@ -246,10 +255,7 @@ fn a_service_that_names_no_load_balancer_gets_no_finalizer() {
 
 #[test]
 fn a_deleted_service_is_cleaned_up_then_let_go() {
-    let mut world = World::new();
-    world.create("web", "lb-1", 80);
-    world.refresh();
-    world.sync("web").unwrap();
+    let mut world = World::serving();
     world.reasons();
     world.api.delete(Resource::Services, "default", "web");
     assert_eq!(world.refresh(), ["default/web"]);
@@ -283,10 +289,7 @@ fn a_deleted_service_is_cleaned_up_then_let_go() {
 
 #[test]
 fn a_service_that_vanished_with_its_record_is_cleaned_up_all_the_same() {
-    let mut world = World::new();
-    world.create("web", "lb-1", 80);
-    world.refresh();
-    world.sync("web").unwrap();
+    let mut world = World::serving();
     world.refresh();
     world.api.remove(Resource::Services, "default", "web");
     assert_eq!(world.refresh(), ["default/web"]);
@@ -299,10 +302,7 @@ fn a_service_that_vanished_with_its_record_is_cleaned_up_all_the_same() {
 
 #[test]
 fn a_service_of_another_type_keeps_nothing_of_ours() {
-    let mut world = World::new();
-    world.create("web", "lb-1", 80);
-    world.refresh();
-    world.sync("web").unwrap();
+    let mut world = World::serving();
     world.patch("web", json!({"spec": {"type": "ClusterIP"}}));
     assert_eq!(world.refresh(), ["default/web"]);
     world.sync("web").unwrap();
