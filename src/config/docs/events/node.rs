@@ -20,7 +20,7 @@ pub(super) const REASONS: &[Reason] = &[
         Sentence::new("It is tried again at the next look. If it lasts, compare the controller's rights with deploy/rbac.yaml.", "下次检查时会重试。如果持续出现，请对照 deploy/rbac.yaml 检查控制器的权限。")),
     reason(EventType::Warning, "NodeDeletionBraked",
         Sentence::new("The Node's instance is proven gone, but so are so many others that no Node is deleted.", "该节点的实例已被证实消失，但同时消失的太多，因此不删除任何节点。"),
-        Sentence::new("Find out whether they are really gone, then [go on](../guides/running-it.md).", "确认它们是否真的消失，然后[继续](../guides/running-it.md)。")),
+        Sentence::new("Find out whether they are really gone, then [go on](../guides/running-it.md#when-the-brake-holds).", "确认它们是否真的消失，然后[继续](../guides/running-it.md#制动生效时)。")),
 ];
 
 #[rustfmt::skip]
