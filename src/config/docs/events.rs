@@ -1,4 +1,7 @@
-//! The page of Events, and the test that it names every reason in the source.
+//! The page of Events, and the tests that it names every reason in the source, and every message as the source spells it.
+
+mod node;
+mod service;
 
 use std::collections::BTreeSet;
 
@@ -31,18 +34,34 @@ fn the_page_of_events_is_made_from_the_tables() {
 
 #[test]
 fn every_reason_in_the_source_is_on_the_page() {
-    let controller = include_str!("../../controllers/service/sync.rs");
-    let (_, controller) = controller.split_once("mod reason {").unwrap();
-    let (controller, _) = controller.split_once("\n}").unwrap();
-    let written = [controller, include_str!("../../inspur/reasons.rs")];
-    let written: BTreeSet<&str> = written.into_iter().flat_map(constants).collect();
-    assert!(written.len() > 15, "reasons are found at all: {written:?}");
-    let told: BTreeSet<&str> = REASONS
-        .iter()
-        .map(|reason| reason.name)
-        .chain(FAILURES.iter().filter_map(|failure| failure.name))
-        .collect();
-    assert_eq!(told, written);
+    let services = [
+        of_module(include_str!("../../controllers/service/sync.rs")),
+        include_str!("../../inspur/reasons.rs"),
+    ];
+    let nodes = [
+        of_module(include_str!("../../controllers/node/sync.rs")),
+        of_module(include_str!("../../controllers/node_lifecycle/sync.rs")),
+        include_str!("../../inspur/instances/reason.rs"),
+    ];
+    for (written, least, reasons, failures) in [
+        (&services[..], 15, service::REASONS, service::FAILURES),
+        (&nodes[..], 9, node::REASONS, node::FAILURES),
+    ] {
+        let written: BTreeSet<&str> = written.iter().flat_map(|source| constants(source)).collect();
+        assert!(written.len() > least, "reasons are found at all: {written:?}");
+        let told: BTreeSet<&str> = reasons
+            .iter()
+            .map(|reason| reason.name)
+            .chain(failures.iter().filter_map(|failure| failure.name))
+            .collect();
+        assert_eq!(told, written);
+    }
+}
+
+/// What a source has in its `mod reason`.
+fn of_module(source: &'static str) -> &'static str {
+    let (_, module) = source.split_once("mod reason {").unwrap();
+    module.split_once("\n}").unwrap().0
 }
 
 /// The texts of a source's constants.
@@ -56,20 +75,32 @@ fn constants(source: &'static str) -> impl Iterator<Item = &'static str> {
 
 #[test]
 fn every_message_on_the_page_is_in_the_source() {
-    let sources = [
+    let services = [
         include_str!("../../controllers/service/sync.rs"),
         include_str!("../../inspur/load_balancers.rs"),
         include_str!("../../inspur/annotations.rs"),
     ];
-    for Failure { says, .. } in FAILURES {
-        assert!(sources.iter().any(|source| source.contains(says)), "{says:?}");
+    let nodes = [
+        include_str!("../../controllers/node/error.rs"),
+        include_str!("../../controllers/node/addresses.rs"),
+        include_str!("../../inspur/instances.rs"),
+        include_str!("../../inspur/instances/ask.rs"),
+        include_str!("../../inspur/instances/describe.rs"),
+        include_str!("../../inspur/instances/identity.rs"),
+        include_str!("../../inspur/instances/known.rs"),
+        include_str!("../../inspur/api/mod.rs"),
+    ];
+    for (sources, failures) in [(&services[..], service::FAILURES), (&nodes[..], node::FAILURES)] {
+        for Failure { says, .. } in failures {
+            assert!(sources.iter().any(|source| source.contains(says)), "{says:?}");
+        }
     }
 }
 
 fn page(language: Language) -> Page {
     let say = |en, zh| language.of(Sentence::new(en, zh));
-    let reasons = |kind: EventType| {
-        let of_kind = REASONS.iter().filter(move |reason| reason.kind == kind);
+    let reasons = |heading, kind: EventType, all: &[Reason]| {
+        let of_kind = all.iter().filter(move |reason| reason.kind == kind);
         let row = |reason: &Reason| {
             vec![
                 code(reason.name),
@@ -77,53 +108,80 @@ fn page(language: Language) -> Page {
                 prose(language.of(reason.what_to_do)),
             ]
         };
-        of_kind.map(row).collect()
+        Section {
+            heading,
+            intro: "",
+            columns: vec![
+                say("Reason", "原因"),
+                say("When", "何时"),
+                say("What to do", "怎么办"),
+            ],
+            rows: of_kind.map(row).collect(),
+        }
     };
-    let columns = || {
-        vec![
-            say("Reason", "原因"),
-            say("When", "何时"),
-            say("What to do", "怎么办"),
-        ]
-    };
-    let failure = |failure: &Failure| {
-        vec![
-            code(failure.says.trim()),
-            prose(language.of(failure.cause)),
-            prose(language.of(failure.what_to_do)),
-        ]
+    let failures = |heading, intro, all: &[Failure]| {
+        let row = |failure: &Failure| {
+            vec![
+                code(failure.says.trim()),
+                prose(language.of(failure.cause)),
+                prose(language.of(failure.what_to_do)),
+            ]
+        };
+        Section {
+            heading,
+            intro: language.of(intro),
+            columns: vec![
+                say("The message contains", "消息中包含"),
+                say("Why", "原因"),
+                say("What to do", "怎么办"),
+            ],
+            rows: all.iter().map(row).collect(),
+        }
     };
     Page {
         title: say("Events", "事件"),
         intro: language.of(INTRO),
         sections: vec![
-            Section {
-                heading: say("Normal", "Normal"),
-                intro: "",
-                columns: columns(),
-                rows: reasons(EventType::Normal),
-            },
-            Section {
-                heading: say("Warning", "Warning"),
-                intro: "",
-                columns: columns(),
-                rows: reasons(EventType::Warning),
-            },
-            Section {
-                heading: say("What a failure says", "失败消息的内容"),
-                intro: language.of(FAILURES_INTRO),
-                columns: vec![
-                    say("The message contains", "消息中包含"),
-                    say("Why", "原因"),
-                    say("What to do", "怎么办"),
-                ],
-                rows: FAILURES.iter().map(failure).collect(),
-            },
+            reasons(
+                say("Of a Service: Normal", "Service：Normal"),
+                EventType::Normal,
+                service::REASONS,
+            ),
+            reasons(
+                say("Of a Service: Warning", "Service：Warning"),
+                EventType::Warning,
+                service::REASONS,
+            ),
+            failures(
+                say("What a Service's failure says", "Service 失败消息的内容"),
+                service::FAILURES_INTRO,
+                service::FAILURES,
+            ),
+            reasons(
+                say("Of a Node: Normal", "节点：Normal"),
+                EventType::Normal,
+                node::REASONS,
+            ),
+            reasons(
+                say("Of a Node: Warning", "节点：Warning"),
+                EventType::Warning,
+                node::REASONS,
+            ),
+            failures(
+                say("What a Node's failure says", "节点失败消息的内容"),
+                node::FAILURES_INTRO,
+                node::FAILURES,
+            ),
         ],
     }
 }
 
 const NOTHING: Sentence = Sentence::new("Nothing.", "无需处理。");
+
+const RBAC: Sentence = Sentence::new(
+    "Compare the controller's rights with deploy/rbac.yaml; if the API server was out, it is tried again.",
+    "对照 deploy/rbac.yaml 检查控制器的权限；如果是 API server 故障，会自动重试。",
+);
 
 const fn reason(kind: EventType, name: &'static str, when: Sentence, what_to_do: Sentence) -> Reason {
     Reason {
@@ -133,49 +191,6 @@ const fn reason(kind: EventType, name: &'static str, when: Sentence, what_to_do:
         what_to_do,
     }
 }
-
-#[rustfmt::skip]
-const REASONS: &[Reason] = &[
-    reason(EventType::Normal, "EnsuringLoadBalancer",
-        Sentence::new("Work on the Service begins: it is new, it changed, or it names another SLB.", "开始处理该 Service：它是新建的、有变化，或指定了另一个 SLB。"),
-        NOTHING),
-    reason(EventType::Normal, "EnsuredLoadBalancer",
-        Sentence::new("The work is done: every port that can be served is. Ports that have to wait have Events of their own.", "处理完成：所有可以服务的端口都已就绪。需要等待的端口另有事件说明。"),
-        NOTHING),
-    reason(EventType::Normal, "UpdatedLoadBalancer",
-        Sentence::new("Members joined or left because Nodes did.", "节点有增减，成员随之加入或离开。"),
-        NOTHING),
-    reason(EventType::Normal, "DeletingLoadBalancer",
-        Sentence::new("The Service's listeners are about to be removed: it is being deleted, or is no LoadBalancer of ours any more.", "即将移除该 Service 的监听器：它正在被删除，或不再是由本控制器负责的 LoadBalancer。"),
-        NOTHING),
-    reason(EventType::Normal, "DeletedLoadBalancer",
-        Sentence::new("No listener of the Service is left on any SLB.", "任何 SLB 上都不再有该 Service 的监听器。"),
-        NOTHING),
-    reason(EventType::Warning, "SyncLoadBalancerFailed",
-        Sentence::new("The Service could not be served, changed or cleaned up; the message says why. What was served before still is.", "无法服务、变更或清理该 Service，消息说明了原因。之前已经服务的端口不受影响。"),
-        Sentence::new("See below.", "见下文。")),
-    reason(EventType::Warning, "UpdateLoadBalancerFailed",
-        Sentence::new("Nodes changed, and the members could not be changed with them; the message says why.", "节点有变化，但成员未能随之更新，消息说明了原因。"),
-        Sentence::new("See below.", "见下文。")),
-    reason(EventType::Warning, "UnAvailableLoadBalancer",
-        Sentence::new("No Node may take traffic: there is none, or all are kept out. Listeners are made, and nobody is behind them.", "没有可以接收流量的节点：一个也没有，或全部被排除。监听器会建立，但后面没有成员。"),
-        Sentence::new("Add Nodes, or look for [what keeps them out](annotations.md).", "添加节点，或查找[它们被排除的原因](annotations.md)。")),
-    reason(EventType::Warning, "PortTaken",
-        Sentence::new("A port of the SLB is taken: by a listener that is not this Service's (the message names it), or by an older Service, whose turn ends before this one's begins. The other ports are served.", "该 SLB 的端口已被占用：被不属于该 Service 的监听器占用（消息会指出是哪一个），或被更早的 Service 占用，它让出后才轮到本 Service。其余端口照常服务。"),
-        Sentence::new("Use another port or another SLB, or remove that listener: the port is served within six minutes.", "改用其他端口或其他 SLB，或移除那个监听器：该端口会在六分钟内恢复服务。")),
-    reason(EventType::Warning, "LoadBalancerLeftBehind",
-        Sentence::new("The Service moved to another SLB, where it is served, but its listeners on the old one could not be removed yet.", "该 Service 已改用另一个 SLB 并正常服务，但旧 SLB 上的监听器尚未能移除。"),
-        Sentence::new("Nothing, if the message speaks of an outage: it is tried again. If the account may no longer use the old SLB, give it back the right to.", "如果消息说的是故障，无需处理，会自动重试。如果账号已无权使用旧的 SLB，请恢复权限。")),
-    reason(EventType::Warning, "ProtocolUnsupported",
-        Sentence::new("A port's protocol is neither TCP nor UDP. The other ports are served.", "某个端口的协议既不是 TCP 也不是 UDP。其余端口照常服务。"),
-        Sentence::new("Take the port off the Service, or serve it by TCP or UDP.", "从 Service 删去该端口，或改用 TCP 或 UDP。")),
-    reason(EventType::Warning, "NodePortMissing",
-        Sentence::new("A port has no nodePort, so that an SLB cannot reach it. The other ports are served.", "某个端口没有 nodePort，SLB 无法访问。其余端口照常服务。"),
-        Sentence::new("Do not set allocateLoadBalancerNodePorts to false, or give the port a nodePort.", "不要把 allocateLoadBalancerNodePorts 设为 false，或为端口指定 nodePort。")),
-    reason(EventType::Warning, "NodeAddressMissing",
-        Sentence::new("Some Nodes have no InternalIP of the SLB's family, and get no traffic. The message names them.", "有些节点没有与 SLB 同族的 InternalIP，因而得不到流量，消息会列出它们。"),
-        Sentence::new("See to it that their status has one; usually the kubelet writes it.", "确保其 status 中有这样的地址；通常由 kubelet 写入。")),
-];
 
 const fn failure(
     name: Option<&'static str>,
@@ -191,59 +206,15 @@ const fn failure(
     }
 }
 
-const RBAC: Sentence = Sentence::new(
-    "Compare the controller's rights with deploy/rbac.yaml; if the API server was out, it is tried again.",
-    "对照 deploy/rbac.yaml 检查控制器的权限；如果是 API server 故障，会自动重试。",
-);
-
-#[rustfmt::skip]
-const FAILURES: &[Failure] = &[
-    failure(Some("InvalidAnnotation"), "; allowed is ",
-        Sentence::new("An annotation's value cannot be read. All such annotations are named.", "无法读取某个注解的值。所有这样的注解都会列出。"),
-        Sentence::new("Mend or remove it. Nothing is tried before the Service changes.", "改正或删除该注解。Service 变化之前不会重试。")),
-    failure(Some("LoadBalancerIdMissing"), "no SLB is named: add the annotation ",
-        Sentence::new("The Service does not say on which SLB.", "该 Service 没有说明使用哪个 SLB。"),
-        Sentence::new("Add the annotation. Nothing is tried before the Service changes.", "添加该注解。Service 变化之前不会重试。")),
-    failure(Some("LoadBalancerNotFound"), " does not exist; name one that does in the annotation ",
-        Sentence::new("The cloud has no SLB of that id, or has lost it.", "云上没有该 ID 的 SLB，或它已丢失。"),
-        Sentence::new("Correct the id. Deleting the Service works all the same.", "改正 ID。此时仍然可以删除该 Service。")),
-    failure(Some("LoadBalancerForbidden"), " may not be used by this cluster's account ",
-        Sentence::new("The SLB is somebody else's, or the account lacks a right (403).", "该 SLB 属于别人，或账号缺少权限（403）。"),
-        Sentence::new("Correct the id, or give the account the right. Until then a Service that had listeners there is not let go.", "改正 ID，或授予账号权限。在此之前，在那里有过监听器的 Service 不会被放行删除。")),
-    failure(None, " has no address yet, neither in its VPC nor on the Internet",
-        Sentence::new("The SLB has neither a business address nor, if it faces the Internet, a public one.", "该 SLB 既没有内网地址，也没有公网地址（面向公网时）。"),
-        Sentence::new("Wait until it has, or bind an address.", "等待分配，或绑定一个地址。")),
-    failure(None, "SLB {slb}: ",
-        Sentence::new("The cloud or its token service did not answer, refused, or answered nonsense; what follows says which call and how.", "云或其令牌服务没有应答、拒绝了请求，或应答无法理解；其后的文字说明是哪个调用以及情况如何。"),
-        Sentence::new("It is tried again. If it lasts: credentials, proxy, CA file, the cloud's own state.", "会自动重试。如果持续出现，请检查凭据、代理、CA 文件和云自身的状态。")),
-    failure(None, "failed to add load balancer cleanup finalizer",
-        Sentence::new("The API server did not take finalizer and record; so nothing was written to the cloud.", "API server 没有接受 finalizer 和记录，因此没有向云写入任何内容。"),
-        RBAC),
-    failure(None, "failed to update load balancer status",
-        Sentence::new("The Service is served, but its status does not say so.", "该 Service 已在服务，但 status 未能更新。"),
-        RBAC),
-    failure(None, "failed to remove load balancer cleanup finalizer",
-        Sentence::new("Everything is cleaned up, but the Service still waits.", "已全部清理，但 Service 仍在等待。"),
-        RBAC),
-];
-
 const INTRO: Sentence = Sentence::new(
     "\
-What the controller tells a Service's owner: `kubectl describe service NAME` shows it, and
-`kubectl get events --field-selector involvedObject.kind=Service` for all. The source of all of them is `service-controller`. The same Event again
-is counted, not repeated; many at once are combined, and beyond 25 at once for one Service they are dropped but for one in five minutes. Kubernetes
-forgets Events, after an hour by default.",
+What the controller tells a Service's owner, and whoever looks after [Nodes](../explanation/nodes.md): `kubectl describe service NAME` or `kubectl describe node NAME` shows it, and
+`kubectl get events -A --field-selector involvedObject.kind=Service` (or `Node`) for all; those of Nodes are in the namespace `default`. The source is `service-controller`,
+`cloud-node-controller` or `cloud-node-lifecycle-controller`. The same Event again is counted, not repeated; many at once are combined, and beyond 25 at once for
+one object they are dropped but for one in five minutes. Kubernetes forgets Events, after an hour by default.",
     "\
-控制器向 Service 所有者说明情况的方式：用 `kubectl describe service NAME` 查看，或用
-`kubectl get events --field-selector involvedObject.kind=Service` 查看全部。所有事件的来源都是 `service-controller`。重复的事件只计数；同时出现的许多事件会合并，
-同一 Service 短时间内超过 25 个之后，每五分钟只保留一个。Kubernetes 默认一小时后清除事件。",
-);
-
-const FAILURES_INTRO: Sentence = Sentence::new(
-    "\
-`SyncLoadBalancerFailed` and `UpdateLoadBalancerFailed` carry the reason in their message. Unless noted, the Service is tried again after 5 s, then after twice as long
-each time, up to 5 minutes (20 % more or less, or when the cloud asked for it), and at once when it changes.",
-    "\
-`SyncLoadBalancerFailed` 和 `UpdateLoadBalancerFailed` 的消息中说明原因。除非另有说明，失败后 5 秒重试，之后每次间隔加倍，最长 5 分钟（上下浮动 20%，或以云要求的时间为准）；
-Service 变化时立即重试。",
+控制器向 Service 所有者和[节点](../explanation/nodes.md)管理者说明情况的方式：用 `kubectl describe service NAME` 或 `kubectl describe node NAME` 查看，或用
+`kubectl get events -A --field-selector involvedObject.kind=Service`（或 `Node`）查看全部；节点的事件在命名空间 `default` 中。来源是 `service-controller`、
+`cloud-node-controller` 或 `cloud-node-lifecycle-controller`。重复的事件只计数；同时出现的许多事件会合并，同一对象短时间内超过 25 个之后，每五分钟只保留一个。
+Kubernetes 默认一小时后清除事件。",
 );
