@@ -115,10 +115,13 @@ impl Drop for Daemon {
     /// Lets it end what it is at: a real API server that loses its client in the midst of removing a Service may keep the
     /// Service's node port for minutes, and the next test wants it.
     fn drop(&mut self) {
-        // one that has ended already hears nothing
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let deadline = Instant::now() + PARTING;
+        let mut asked = false;
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            if !std::mem::replace(&mut asked, true) {
+                // should it end just now, it hears nothing
+                let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            }
             StopToken::never().wait(Duration::from_millis(5));
         }
         self.kill();
