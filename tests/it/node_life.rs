@@ -232,17 +232,18 @@ fn an_answer_that_proves_nothing_deletes_nobody() {
 #[test]
 fn many_nodes_gone_at_once_are_not_deleted_without_a_word() {
     let world = world(6);
-    let daemon = world.start_with_ecs(&QUICK);
+    let mut daemon = world.start_with_ecs(&QUICK);
     let names = ["n1", "n2", "n3", "n4", "n5", "n6"];
     world.until("all are initialised", &daemon, || {
         names.iter().all(|n| is_initialised(&world, n))
     });
+    // while nobody looks, for two may always go before the third is missed
+    assert!(daemon.terminate().success());
     for name in &names[..3] {
         set_ready(&world, name, "Unknown");
-    }
-    for name in &names[..3] {
         world.remove_instance(&format!("i-{name}"));
     }
+    let daemon = world.start_with_ecs(&QUICK);
     world.until("the brake is told on each", &daemon, || {
         names[..3]
             .iter()
