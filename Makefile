@@ -42,7 +42,7 @@ demo:
 
 bench:
 	$(CARGO) build --release
-	$(CARGO) build --profile speed --bins
+	$(CARGO) build --profile speed --bin inspur-cloud-controller-manager
 	$(CARGO) bench --bench figures
 
 # writes docs/reference anew from the tables in the source

@@ -85,7 +85,8 @@ impl ObjectRef {
 /// Takes events. Clones feed the same sink.
 #[derive(Clone)]
 pub struct EventRecorder {
-    queue: Sender<Occurrence>,
+    /// Boxed: the channel's room is taken from the start.
+    queue: Sender<Box<Occurrence>>,
     dropped: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
 }
@@ -96,7 +97,7 @@ pub struct EventSink {
     client: Client,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
-    queue: Receiver<Occurrence>,
+    queue: Receiver<Box<Occurrence>>,
     dropped: Arc<AtomicU64>,
     correlator: Correlator,
     pending: Option<Pending>,
@@ -189,7 +190,7 @@ impl EventRecorder {
             at: self.clock.now(),
             wall: self.clock.wall(),
         };
-        if self.queue.try_send(occurrence).is_err() {
+        if self.queue.try_send(Box::new(occurrence)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -216,7 +217,7 @@ impl EventSink {
                 }
                 Step::Idle => select! {
                     recv(self.queue) -> occurrence => match occurrence {
-                        Ok(occurrence) => self.accept(occurrence),
+                        Ok(occurrence) => self.accept(*occurrence),
                         // nobody is left to record anything
                         Err(_) => { stop.wait(Duration::MAX); }
                     },
@@ -232,7 +233,7 @@ impl EventSink {
         let now = self.clock.now();
         match self.pending.take() {
             None => match self.queue.try_recv() {
-                Ok(occurrence) => self.accept(occurrence),
+                Ok(occurrence) => self.accept(*occurrence),
                 Err(_) => return Step::Idle,
             },
             Some(pending) if pending.due > now => {

@@ -2,7 +2,7 @@
 //!
 //! The record of a Service is the list of SLBs on which it may have listeners. An SLB itself is never made or deleted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::apply::apply;
 use super::desired::{Desired, Question, desired, frontend};
 use super::model::Frontend;
 use super::name::{ClusterId, Owner};
-use super::plan::{self, Action, Conflict, Plan};
+use super::plan::{self, Conflict, Plan};
 use super::reasons;
 use super::slb::{Slb, Slbs};
 use crate::cloud::{Change, Claim, Denied, Ensured, Error, LoadBalancers, Note, Retry, Waiting};
@@ -131,8 +131,10 @@ impl SlbLoadBalancers {
         if plan.actions.is_empty() {
             debug!(service = key, slb:% = slb.load_balancer().id; "nothing to do");
         }
+        let change = apply(slb, &plan.actions, &key)?;
+        settle(slb, &owner, &desired);
         Ok(Served {
-            change: apply(slb, &plan.actions, &key)?,
+            change,
             entry: slb.load_balancer().entry(),
             waiting: desired.waiting,
             notes: desired.notes,
@@ -194,33 +196,25 @@ impl SlbLoadBalancers {
     }
 }
 
-/// Plans with all that has to be known: members are read of listeners that stay, and once more where one is to be removed whose
-/// id was not told when it was added.
-fn plan(slb: &mut Slb<'_>, owner: &Owner, desired: &Desired) -> Result<Plan, api::Error> {
-    let kept = plan::kept(owner, &desired.listeners, slb.listeners());
-    let kept: Vec<Box<str>> = kept.values().map(|listener| listener.id.clone()).collect();
-    for listener in &kept {
-        slb.learn_members(listener)?;
+/// Plans with all that has to be known: members are read of listeners that stay, unless they are known to be right.
+fn plan(slb: &Slb<'_>, owner: &Owner, desired: &Desired) -> Result<Plan, api::Error> {
+    let mut members = HashMap::new();
+    for (frontend, listener) in plan::kept(owner, &desired.listeners, slb.listeners()) {
+        if !slb.is_settled(&listener.id, &desired.listeners[&frontend].members) {
+            members.insert(listener.id.clone(), slb.read_members(&listener.id)?);
+        }
     }
-    let planned = |slb: &Slb<'_>| plan::plan(owner, &desired.listeners, slb.listeners(), slb.members());
-    let plan = planned(slb);
-    let nameless: Vec<&str> = plan.actions.iter().filter_map(removes_nameless).collect();
-    if nameless.is_empty() {
-        return Ok(plan);
-    }
-    for listener in nameless {
-        slb.relearn_members(listener)?;
-    }
-    Ok(planned(slb))
+    Ok(plan::plan(owner, &desired.listeners, slb.listeners(), &members))
 }
 
-fn removes_nameless(action: &Action) -> Option<&str> {
-    match action {
-        Action::Remove(listener, members) => members
-            .iter()
-            .any(|member| member.backend_id.is_none())
-            .then_some(&*listener.id),
-        _ => None,
+/// Takes note, after the plan was carried out, that every listener's members are right.
+fn settle(slb: &mut Slb<'_>, owner: &Owner, desired: &Desired) {
+    let kept: Vec<_> = plan::kept(owner, &desired.listeners, slb.listeners())
+        .into_iter()
+        .map(|(frontend, listener)| (frontend, listener.id.clone()))
+        .collect();
+    for (frontend, listener) in kept {
+        slb.settle(&listener, &desired.listeners[&frontend].members);
     }
 }
 

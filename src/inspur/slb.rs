@@ -2,9 +2,11 @@
 //!
 //! One read of an SLB (its description and its listeners) serves every Service that waits for it. What is known is kept while
 //! somebody works on the SLB and for a few seconds after, follows our own writes, and is dropped at any error and at anything
-//! that does not look as we left it.
+//! that does not look as we left it. Of a listener's members only this is kept: for which wanted ones they were found, or made,
+//! right. There may be thousands of members, and the same lists behind many listeners.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ const REMOVED_AT_ONCE: usize = 100;
 pub struct Slbs {
     client: Client,
     clock: Arc<dyn Clock>,
+    hasher: RandomState,
     slots: Mutex<HashMap<Box<str>, Arc<Slot>>>,
 }
 
@@ -36,7 +39,8 @@ struct Slot(Mutex<Option<Known>>);
 struct Known {
     slb: LoadBalancer,
     listeners: Vec<Listener>,
-    members: HashMap<Box<str>, Vec<Member>>,
+    /// By the listener's id: a fingerprint of the backends that its members are right for.
+    settled: HashMap<Box<str>, u64>,
     read: Instant,
     used: Instant,
 }
@@ -45,6 +49,7 @@ struct Known {
 pub struct Slb<'a> {
     id: &'a str,
     client: &'a Client,
+    hasher: &'a RandomState,
     known: Known,
     /// Somebody else was there too: good enough to go on with, not to keep.
     disturbed: bool,
@@ -56,6 +61,7 @@ impl Slbs {
         Self {
             client,
             clock,
+            hasher: RandomState::new(),
             slots: Mutex::default(),
         }
     }
@@ -78,6 +84,7 @@ impl Slbs {
         let mut slb = Slb {
             id,
             client: &self.client,
+            hasher: &self.hasher,
             known,
             disturbed: false,
         };
@@ -94,7 +101,7 @@ impl Slbs {
         Ok(Known {
             slb: self.client.describe(id)?,
             listeners: self.client.listeners(id).map_err(gone_in_between)?,
-            members: HashMap::new(),
+            settled: HashMap::new(),
             read: now,
             used: now,
         })
@@ -134,30 +141,30 @@ impl Slb<'_> {
         &self.known.listeners
     }
 
-    /// The members of those listeners whose members are known, by the listener's id.
-    pub fn members(&self) -> &HashMap<Box<str>, Vec<Member>> {
-        &self.known.members
+    /// Whether the members of `listener` are known to be right for `wanted`, which is in the order of the servers' ids.
+    pub fn is_settled(&self, listener: &str, wanted: &[Backend]) -> bool {
+        self.known.settled.get(listener) == Some(&self.fingerprint(wanted))
     }
 
-    /// Reads the members of `listener`, unless they are known.
+    /// Takes note that the members of `listener` were found, or made, right for `wanted`.
+    pub fn settle(&mut self, listener: &str, wanted: &[Backend]) {
+        let fingerprint = self.fingerprint(wanted);
+        self.known.settled.insert(listener.into(), fingerprint);
+    }
+
+    /// Of what makes a difference to the members. Two lists have one fingerprint by chance once in 2^64; no other process knows
+    /// its key, and a later read mends it.
+    fn fingerprint(&self, wanted: &[Backend]) -> u64 {
+        let relevant = wanted.iter().map(|backend| (backend.at(), backend.address));
+        self.hasher.hash_one(relevant.collect::<Vec<_>>())
+    }
+
+    /// Reads the members of `listener`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn learn_members(&mut self, listener: &str) -> Result<(), Error> {
-        if !self.known.members.contains_key(listener) {
-            let members = self.client.members(self.id, listener).map_err(gone_in_between)?;
-            self.known.members.insert(listener.into(), members);
-        }
-        Ok(())
-    }
-
-    /// Reads the members of `listener` again.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn relearn_members(&mut self, listener: &str) -> Result<(), Error> {
-        self.known.members.remove(listener);
-        self.learn_members(listener)
+    pub fn read_members(&self, listener: &str) -> Result<Vec<Member>, Error> {
+        self.client.members(self.id, listener).map_err(gone_in_between)
     }
 
     /// Makes a listener without members.
@@ -178,7 +185,6 @@ impl Slb<'_> {
         }
         self.disturbed |= !written.undisturbed || made.settings.as_ref() != Some(&spec.settings);
         self.known.listeners.push(made.clone());
-        self.known.members.insert(made.id.clone(), Vec::new());
         Ok(made)
     }
 
@@ -216,11 +222,11 @@ impl Slb<'_> {
         let written = self.client.delete_listener(self.id, &listener.id)?;
         self.disturbed |= !written.undisturbed;
         self.known.listeners.retain(|known| known.id != listener.id);
-        self.known.members.remove(&listener.id);
+        self.known.settled.remove(&listener.id);
         Ok(())
     }
 
-    /// Adds members to `listener` in one call. By which ids they can be removed is not known before they are read again.
+    /// Adds members to `listener` in one call. By which ids they can be removed is known when they are read.
     ///
     /// # Errors
     /// See [`Error`].
@@ -230,14 +236,6 @@ impl Slb<'_> {
             .add_members(self.id, &listener.id, backends)
             .map_err(gone_in_between)?;
         self.disturbed |= !written.undisturbed;
-        if let Some(members) = self.known.members.get_mut(&listener.id) {
-            members.extend(backends.iter().map(|backend| Member {
-                backend_id: None,
-                server_id: backend.server_id.clone(),
-                address: Some(backend.address),
-                port: backend.port.get(),
-            }));
-        }
         Ok(())
     }
 
@@ -260,9 +258,6 @@ impl Slb<'_> {
                 .remove_members(self.id, &listener.id, ids)
                 .map_err(gone_in_between)?;
             self.disturbed |= !written.undisturbed;
-        }
-        if let Some(known) = self.known.members.get_mut(&listener.id) {
-            known.retain(|known| !members.contains(known));
         }
         Ok(())
     }

@@ -26,8 +26,8 @@ pub type GroupOf = Box<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
 pub struct Options {
     /// The delay after each failure of one key.
     pub backoff: Backoff,
-    /// Evaluated when a key is handed out; keys of one group are never handed out at once. It is called with the
-    /// queue locked: it must be quick and must not call the queue.
+    /// Keys of one group are never handed out at once. Asked when a key is added, as a hint, and again when it is handed
+    /// out, then with the queue locked: it must be quick and must not call the queue.
     pub group: Option<GroupOf>,
 }
 
@@ -36,7 +36,7 @@ pub struct Options {
 /// - A key is never handed to two workers at once, nor are two keys of one group.
 /// - A key added while it is processed is handed out once more afterwards.
 /// - Fresh keys go before those that come back after a delay, mostly; there is no other order between keys, but when a
-///   group becomes free, the next of its keys goes first.
+///   group becomes free, the next of its keys goes first, so that a worker goes on with the group it is at.
 pub struct WorkQueue {
     state: Mutex<State>,
     changed: Condvar,
@@ -65,21 +65,19 @@ impl WorkQueue {
 
     /// Queues `key` now, whatever delay it waits for. Does nothing if it is queued, or after [`Self::shut_down`].
     pub fn add(&self, key: Key) {
-        self.lock().add(key);
+        let group = self.group(&key);
+        self.lock().add(key, group);
         self.changed.notify_one();
     }
 
     /// Queues `key` after `delay`, or earlier if it already waits for an earlier time. The next hand-out of the key
     /// answers this, even one that comes sooner for another reason.
     pub fn add_after(&self, key: Key, delay: Duration) {
-        let now = self.clock.now();
-        let mut state = self.lock();
         if delay.is_zero() {
-            state.add(key);
-        } else {
-            state.add_at(key, now + delay);
+            return self.add(key);
         }
-        drop(state);
+        let now = self.clock.now();
+        self.lock().add_at(key, now + delay);
         self.changed.notify_one();
     }
 
@@ -159,8 +157,11 @@ impl WorkQueue {
     }
 
     fn take(&self, state: &mut State, now: Instant) -> Take {
-        let group = &self.options.group;
-        state.take(now, &|key| group.as_ref().and_then(|group| group(key)))
+        state.take(now, &|key| self.group(key))
+    }
+
+    fn group(&self, key: &str) -> Option<Group> {
+        self.options.group.as_ref().and_then(|group| group(key))
     }
 
     fn hand_out(&self, state: MutexGuard<'_, State>, key: Key) -> Item<'_> {

@@ -1,6 +1,6 @@
 //! Which key may be handed out next: pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,13 @@ use super::{Group, Key};
 /// it may be in `waiting` besides.
 ///
 /// Of the keys parked behind a group, one is always about to move: the group is busy, or `ready` holds a key that
-/// was parked behind it before.
+/// has moved up in its name.
 #[derive(Default)]
 pub(super) struct State {
     entries: HashMap<Key, Entry>,
     ready: BTreeMap<Place, Key>,
+    /// Serials of the fresh ones in `ready`, by the group they were said to be in when they were added.
+    fresh_of: HashMap<Group, BTreeSet<u64>>,
     parked: HashMap<Group, VecDeque<Key>>,
     busy: HashSet<Group>,
     waiting: BTreeMap<(Instant, u64), Key>,
@@ -49,8 +51,8 @@ struct Entry {
 enum At {
     #[default]
     Nowhere,
-    /// In `ready`; `released` names the group behind which it was parked.
-    Ready { place: Place, released: Option<Group> },
+    /// In `ready`, for this group as far as one knows: it was said to be in it, or has moved up in its name.
+    Ready { place: Place, group: Option<Group> },
     /// In `parked`.
     Parked,
     /// Handed out; `again` is set once it has been added since.
@@ -86,9 +88,9 @@ pub(super) enum Outcome {
 const TURNS: u64 = 8;
 
 impl State {
-    /// Queues `key` for its turn, now.
-    pub(super) fn add(&mut self, key: Key) {
-        self.queue(key, Lane::Fresh);
+    /// Queues `key` for its turn, now. `group` is where it seems to be; where it is counts when its turn comes.
+    pub(super) fn add(&mut self, key: Key, group: Option<Group>) {
+        self.queue(key, Lane::Fresh, group);
     }
 
     /// Queues `key` at `due`, or earlier if it already waits for an earlier time.
@@ -120,12 +122,8 @@ impl State {
         while let Some(place) = self.head() {
             // asked before anything moves: should the caller's function panic, nothing is lost
             let group = group_of(&self.ready[&place]);
-            let key = self.ready.remove(&place).expect("the place was just found");
+            let (key, said) = self.leave(place);
             let entry = self.entries.get_mut(&key).expect("a queued key has an entry");
-            let released = match std::mem::take(&mut entry.at) {
-                At::Ready { released, .. } => released,
-                _ => None,
-            };
             let is_busy = group.as_ref().is_some_and(|group| self.busy.contains(group));
             if is_busy {
                 entry.at = At::Parked;
@@ -141,8 +139,8 @@ impl State {
                 }
                 self.busy.extend(group);
             }
-            // it came in the name of a group it has left meanwhile: the next one of that group moves up
-            if let Some(old) = released {
+            // should it have left the group in whose name it came, the next one of that group moves up
+            if let Some(old) = said.filter(|_| place.0 == Lane::Released) {
                 self.release_next(old);
             }
             if !is_busy {
@@ -179,12 +177,12 @@ impl State {
                 Some(delay)
             }
         };
-        if let Some(group) = group {
-            self.busy.remove(&group);
-            self.release_next(group);
+        if let Some(group) = &group {
+            self.busy.remove(group);
+            self.release_next(Arc::clone(group));
         }
         if let Some(lane) = again {
-            self.queue(Arc::clone(&key), lane);
+            self.queue(Arc::clone(&key), lane, group);
         }
         if let Some(delay) = delay {
             self.add_at(Arc::clone(&key), now + delay);
@@ -214,7 +212,7 @@ impl State {
         self.waiting.keys().next().map(|(due, _)| *due)
     }
 
-    fn queue(&mut self, key: Key, lane: Lane) {
+    fn queue(&mut self, key: Key, lane: Lane, group: Option<Group>) {
         if self.shut_down {
             return;
         }
@@ -222,15 +220,11 @@ impl State {
         let place = (lane, self.serial);
         let entry = self.entries.entry(Arc::clone(&key)).or_default();
         match &mut entry.at {
-            At::Nowhere => {
-                let released = None;
-                entry.at = At::Ready { place, released };
-                self.ready.insert(place, key);
-            }
+            At::Nowhere => self.enter(place, key, group),
             At::Ready { place: old, .. } if old.0 > lane => {
-                self.ready.remove(old);
-                *old = place;
-                self.ready.insert(place, key);
+                let old = *old;
+                self.leave(old);
+                self.enter(place, key, group);
             }
             At::Ready { .. } | At::Parked => {}
             At::Processing { again, .. } => *again = Some(again.map_or(lane, |earlier| earlier.min(lane))),
@@ -247,7 +241,7 @@ impl State {
                 .get_mut(&key)
                 .expect("a waiting key has an entry")
                 .wait = None;
-            self.queue(key, Lane::Delayed);
+            self.queue(key, Lane::Delayed, None);
         }
     }
 
@@ -265,26 +259,52 @@ impl State {
         preferred.or_else(|| self.ready.keys().next().copied())
     }
 
-    /// Moves the first key parked behind `group` to the front, unless the group is busy.
+    /// Moves the next key of `group` to the front, unless the group is busy: the first one parked behind it, else the first
+    /// that was said to be in it.
     fn release_next(&mut self, group: Group) {
         if self.busy.contains(&group) {
             return;
         }
-        let Some(parked) = self.parked.get_mut(&group) else {
-            return;
+        let key = match self.parked.get_mut(&group) {
+            Some(parked) => {
+                let key = parked.pop_front().expect("no empty list of parked keys is kept");
+                if parked.is_empty() {
+                    self.parked.remove(&group);
+                }
+                key
+            }
+            None => match self.fresh_of.get(&group).and_then(|serials| serials.first()) {
+                Some(&serial) => self.leave((Lane::Fresh, serial)).0,
+                None => return,
+            },
         };
-        let key = parked.pop_front().expect("no empty list of parked keys is kept");
-        if parked.is_empty() {
-            self.parked.remove(&group);
-        }
         self.serial += 1;
-        let place = (Lane::Released, self.serial);
-        let entry = self.entries.get_mut(&key).expect("a parked key has an entry");
-        entry.at = At::Ready {
-            place,
-            released: Some(group),
-        };
+        self.enter((Lane::Released, self.serial), key, Some(group));
+    }
+
+    fn enter(&mut self, place: Place, key: Key, group: Option<Group>) {
+        if let (Some(group), (Lane::Fresh, serial)) = (&group, place) {
+            self.fresh_of.entry(Arc::clone(group)).or_default().insert(serial);
+        }
+        let entry = self.entries.get_mut(&key).expect("a queued key has an entry");
+        entry.at = At::Ready { place, group };
         self.ready.insert(place, key);
+    }
+
+    fn leave(&mut self, place: Place) -> (Key, Option<Group>) {
+        let key = self.ready.remove(&place).expect("somebody is in this place");
+        let entry = self.entries.get_mut(&key).expect("a queued key has an entry");
+        let At::Ready { group, .. } = std::mem::take(&mut entry.at) else {
+            unreachable!("a key in `ready` knows that it is there");
+        };
+        if let (Some(group), (Lane::Fresh, serial)) = (&group, place) {
+            let serials = self.fresh_of.get_mut(group).expect("it was put there");
+            serials.remove(&serial);
+            if serials.is_empty() {
+                self.fresh_of.remove(group);
+            }
+        }
+        (key, group)
     }
 
     fn forget_if_idle(&mut self, key: &Key) {
@@ -297,8 +317,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
     use proptest::prelude::*;
 
     use super::*;
@@ -312,6 +330,11 @@ mod tests {
     /// Everything before the first `.` is the group: `a.1` and `a.2` share one, `b` has none.
     fn by_prefix(key: &str) -> Option<Group> {
         key.split_once('.').map(|(group, _)| group.into())
+    }
+
+    fn add(state: &mut State, key: Key) {
+        let group = by_prefix(&key);
+        state.add(key, group);
     }
 
     fn take(state: &mut State, now: Instant) -> Option<Key> {
@@ -338,11 +361,11 @@ mod tests {
     fn many_adds_make_one_pass_and_an_add_meanwhile_makes_one_more() {
         let (mut state, now) = (State::default(), Instant::now());
         for _ in 0..3 {
-            state.add(key("a"));
+            add(&mut state, key("a"));
         }
         assert_eq!(take(&mut state, now), Some(key("a")));
         for _ in 0..3 {
-            state.add(key("a"));
+            add(&mut state, key("a"));
         }
         assert_eq!(take(&mut state, now), None, "never to two at once");
         finish(&mut state, "a", Outcome::Done, now);
@@ -362,7 +385,7 @@ mod tests {
         );
         assert_eq!(drain(&mut state, now + SECOND * 10), ["a"]);
         state.add_at(key("a"), now + SECOND * 30);
-        state.add(key("a"));
+        add(&mut state, key("a"));
         assert_eq!(drain(&mut state, now), ["a"], "an add does not wait for a delay");
         assert_eq!(state.take(now + SECOND * 60, &by_prefix), Take::Nothing(None));
     }
@@ -370,7 +393,7 @@ mod tests {
     #[test]
     fn a_delay_asked_for_during_processing_outlives_its_success() {
         let (mut state, now) = (State::default(), Instant::now());
-        state.add(key("a"));
+        add(&mut state, key("a"));
         take(&mut state, now);
         state.add_at(key("a"), now + SECOND);
         finish(&mut state, "a", Outcome::Done, now);
@@ -380,7 +403,7 @@ mod tests {
     #[test]
     fn delays_grow_with_failures_until_success() {
         let (mut state, mut now) = (State::default(), Instant::now());
-        state.add(key("a"));
+        add(&mut state, key("a"));
         for (outcome, want) in [
             (Outcome::Failed, 1),
             (Outcome::Failed, 2),
@@ -397,7 +420,7 @@ mod tests {
             now += SECOND * want;
         }
         assert_eq!(drain(&mut state, now), ["a"]);
-        state.add(key("a"));
+        add(&mut state, key("a"));
         take(&mut state, now);
         finish(&mut state, "a", Outcome::Failed, now);
         assert_eq!(
@@ -411,7 +434,7 @@ mod tests {
     fn a_busy_group_blocks_only_its_own_keys_and_goes_first_when_free() {
         let (mut state, now) = (State::default(), Instant::now());
         for name in ["g.1", "g.2", "g.3", "h.1", "x", "y"] {
-            state.add(key(name));
+            add(&mut state, key(name));
         }
         assert_eq!(take(&mut state, now), Some(key("g.1")));
         assert_eq!(take(&mut state, now), Some(key("h.1")));
@@ -424,10 +447,19 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_worked_off_before_another_is_begun() {
+        let (mut state, now) = (State::default(), Instant::now());
+        for name in ["g.1", "h.1", "x", "g.2", "h.2", "g.3"] {
+            add(&mut state, key(name));
+        }
+        assert_eq!(drain(&mut state, now), ["g.1", "g.2", "g.3", "h.1", "h.2", "x"]);
+    }
+
+    #[test]
     fn a_key_that_left_its_group_hands_its_place_to_the_next() {
         let (mut state, now) = (State::default(), Instant::now());
         for name in ["1", "2", "3"] {
-            state.add(key(name));
+            add(&mut state, key(name));
         }
         let all_in_g = |_: &str| Some(Group::from("g"));
         assert_eq!(state.take(now, &all_in_g), Take::Key(key("1")));
@@ -443,7 +475,7 @@ mod tests {
         let (mut state, now) = (State::default(), Instant::now());
         state.add_at(key("late"), now);
         for n in 0..20 {
-            state.add(key(&format!("fresh-{n}")));
+            add(&mut state, key(&format!("fresh-{n}")));
         }
         let order = drain(&mut state, now);
         let position = order.iter().position(|key| key == "late").unwrap();
@@ -477,13 +509,13 @@ mod tests {
     #[test]
     fn shutting_down_discards_everything() {
         let (mut state, now) = (State::default(), Instant::now());
-        state.add(key("a"));
-        state.add(key("b"));
+        add(&mut state, key("a"));
+        add(&mut state, key("b"));
         state.add_at(key("c"), now);
         take(&mut state, now);
         state.shut_down();
         finish(&mut state, "a", Outcome::Failed, now);
-        state.add(key("d"));
+        add(&mut state, key("d"));
         state.add_at(key("d"), now);
         assert_eq!(state.take(now + SECOND, &by_prefix), Take::ShutDown);
         assert_eq!((state.len(), state.entries.len()), (0, 0));
@@ -543,7 +575,7 @@ mod tests {
         let name = |key: u8| -> Key { key.to_string().into() };
         let mut step = |op: &Op, state: &mut State, model: &mut Model| match *op {
             Op::Add(k) => {
-                state.add(name(k));
+                state.add(name(k), model.group(k));
                 model.owe(k, now);
                 true
             }
@@ -610,6 +642,7 @@ mod tests {
         }
         assert_eq!(model.owed, BTreeMap::new(), "adds were lost");
         assert_eq!((state.len(), state.busy.len(), state.parked.len()), (0, 0, 0));
+        assert_eq!(state.fresh_of.len(), 0);
         let kept: BTreeSet<_> = state.entries.keys().collect();
         assert!(kept.is_empty(), "remembered for nothing: {kept:?}");
     }
