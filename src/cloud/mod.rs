@@ -23,7 +23,8 @@ pub trait Instances: Send + Sync {
     /// Whether it can tell what exists.
     fn authority(&self) -> Authority;
 
-    /// What it knows of the instance of each of these Nodes, in their order; many Nodes cost few calls.
+    /// What it knows of the instance of each of these Nodes, in their order. Many Nodes cost few calls, but each look-up makes its
+    /// own at once: whoever will soon have more to ask about should gather first.
     ///
     /// A Node's instance is found by provider ID, else by what names it (an annotation, the Node's name, an internal address).
     ///

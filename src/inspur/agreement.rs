@@ -31,7 +31,6 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
         ecs_url: None,
         region: None,
         zone: None,
-        gathering: Duration::ZERO,
         credentials,
         defaults: Defaults::default(),
         limit: Limit::default(),

@@ -62,7 +62,6 @@ impl Steps {
             ecs_url: None,
             region: None,
             zone: None,
-            gathering: Duration::ZERO,
             credentials: Credentials::Static(SecretSource::Value(Secret::new(tenant.static_token.expose()))),
             defaults: Default::default(),
             limit: Limit::default(),
