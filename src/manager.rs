@@ -221,7 +221,6 @@ impl Daemon<'_> {
             ecs_url: cloud.ecs_url.clone(),
             region: cloud.region.clone(),
             zone: cloud.zone.clone(),
-            gathering: GATHERING,
             credentials: cloud.credentials.clone(),
             defaults: cloud.defaults.clone(),
             retrying: Retrying::default(),
@@ -287,9 +286,6 @@ impl Daemon<'_> {
 struct Named {
     metadata: ObjectMeta,
 }
-
-/// How long a look-up of instances waits for others that can share its calls.
-const GATHERING: Duration = Duration::from_millis(50);
 
 /// Between attempts to learn who we are.
 const START_BACKOFF: Backoff = Backoff {

@@ -23,7 +23,8 @@ pub trait Instances: Send + Sync {
     /// Whether it can tell what exists.
     fn authority(&self) -> Authority;
 
-    /// What it knows of the instance of each of these Nodes, in their order; many Nodes cost few calls.
+    /// What it knows of the instance of each of these Nodes, in their order. Many Nodes cost few calls, but each look-up makes its
+    /// own at once: whoever will soon have more to ask about should gather first.
     ///
     /// A Node's instance is found by provider ID, else by what names it (an annotation, the Node's name, an internal address).
     ///
@@ -200,6 +201,16 @@ pub enum Retry {
     OnChange,
 }
 
+impl Retry {
+    /// After as long as the other side said, if it did: at once would be a circle without a pause, so that does not count.
+    pub fn after(told: Option<Duration>) -> Self {
+        match told {
+            Some(delay) if !delay.is_zero() => Self::After(delay),
+            Some(_) | None => Self::Backoff,
+        }
+    }
+}
+
 /// Why a cloud could not do what was asked. `Display` is the sentence for the Service's owner.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -245,11 +256,29 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Rejected { .. } => Retry::OnChange,
-            Self::Unavailable {
-                retry_after: Some(delay),
-                ..
-            } => Retry::After(*delay),
-            Self::NotFound { .. } | Self::Unavailable { .. } | Self::Stopped => Retry::Backoff,
+            Self::Unavailable { retry_after, .. } => Retry::after(*retry_after),
+            Self::NotFound { .. } | Self::Stopped => Retry::Backoff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_delay_that_is_one_takes_the_place_of_back_off() {
+        let second = Duration::from_secs(1);
+        for (told, want) in [
+            (None, Retry::Backoff),
+            (Some(Duration::ZERO), Retry::Backoff),
+            (Some(second), Retry::After(second)),
+        ] {
+            let error = Error::Unavailable {
+                message: "throttled".into(),
+                retry_after: told,
+            };
+            assert_eq!(error.retry(), want, "{told:?}");
         }
     }
 }

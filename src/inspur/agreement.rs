@@ -35,7 +35,6 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
         ecs_url: Some(format!("{HOST}{ECS_PATH}")),
         region: None,
         zone: None,
-        gathering: Duration::ZERO,
         credentials,
         defaults: Defaults::default(),
         limit: Limit::default(),

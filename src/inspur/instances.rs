@@ -7,7 +7,6 @@
 
 mod ask;
 mod describe;
-mod gather;
 mod hearsay;
 pub(super) mod identity;
 mod known;
@@ -15,17 +14,14 @@ mod reason;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use super::api::{ASKED_AT_ONCE, Ecs};
+use super::api::Ecs;
 use super::model::Machine;
 use crate::cloud::{Authority, Error, Freshness, Instances, Lookup};
 use crate::k8s::types::Node;
 use crate::runtime::clock::Clock;
-use crate::runtime::stop::StopToken;
 
 use ask::{Asking, Question};
-use gather::Gather;
 pub(super) use hearsay::Hearsay;
 use identity::{Identity, identity};
 use known::Known;
@@ -43,24 +39,16 @@ pub(super) struct EcsInstances {
     place: Place,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
-    gather: Gather<Question, Result<Lookup, Error>>,
 }
 
 impl EcsInstances {
-    /// `window` is how long a look-up waits for others to share its calls.
-    pub(super) fn new(
-        ecs: Ecs,
-        place: Place,
-        clock: Arc<dyn Clock>,
-        window: Duration,
-        stop: StopToken,
-    ) -> Self {
+    /// Knows nothing yet.
+    pub(super) fn new(ecs: Ecs, place: Place, clock: Arc<dyn Clock>) -> Self {
         Self {
             ecs,
             place,
             clock,
             known: Mutex::default(),
-            gather: Gather::new(window, ASKED_AT_ONCE, stop),
         }
     }
 
@@ -96,14 +84,6 @@ impl EcsInstances {
         let instance = describe::instance(machine, &self.place)?;
         Ok(Lookup::Found(Arc::new(instance)))
     }
-
-    /// Asks for everybody who gathered.
-    fn ask(&self, questions: Vec<Question>) -> Vec<Result<Lookup, Error>> {
-        let mut results = Asking::new(self).answer(&questions);
-        let nodes: Vec<_> = questions.into_iter().map(|question| question.node).collect();
-        refuse_shared(&nodes, &mut results);
-        results
-    }
 }
 
 impl Instances for EcsInstances {
@@ -128,31 +108,13 @@ impl Instances for EcsInstances {
                 }
             });
         }
-        let mut answers = if questions.is_empty() {
-            Vec::new()
-        } else {
-            let answers = self.gather.ask(questions, |questions| self.ask(questions));
-            answers.unwrap_or_default()
-        }
-        .into_iter();
+        let mut answers = Asking::new(self).answer(&questions).into_iter();
         let mut results: Vec<_> = results
             .into_iter()
-            .map(|result| {
-                result
-                    .or_else(|| answers.next())
-                    .unwrap_or_else(|| Err(unasked()))
-            })
+            .map(|result| result.unwrap_or_else(|| answers.next().expect("each question has an answer")))
             .collect();
         refuse_shared(nodes, &mut results);
         results
-    }
-}
-
-/// Whoever asked for all panicked, which ends the daemon.
-fn unasked() -> Error {
-    Error::Unavailable {
-        message: "the look-up of instances broke off".into(),
-        retry_after: None,
     }
 }
 

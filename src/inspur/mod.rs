@@ -25,7 +25,6 @@ pub mod slb;
 mod testing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cloud::{CloudProvider, Instances, LoadBalancers};
 use crate::http::Transport;
@@ -61,8 +60,6 @@ pub struct Options {
     pub limit: Limit,
     /// How failed calls are repeated.
     pub retrying: Retrying,
-    /// How long a look-up of instances waits for others that can share its calls. Zero where there is one thread.
-    pub gathering: Duration,
 }
 
 /// INSPUR Cloud.
@@ -99,8 +96,6 @@ impl InspurCloud {
                 Ecs::new(url, tokens, limited()),
                 place,
                 Arc::clone(&clock),
-                options.gathering,
-                stop.clone(),
             )),
         };
         Self {

@@ -5,6 +5,7 @@
 
 mod load;
 mod memory;
+mod nodes;
 mod process;
 mod report;
 mod start;
@@ -15,7 +16,7 @@ use report::Report;
 type Figure = fn(&Report);
 
 /// Each by its name, in the order they are printed.
-const FIGURES: [(&str, Figure); 7] = [
+const FIGURES: [(&str, Figure); 9] = [
     ("size", start::sizes),
     ("start", start::first_list),
     ("small", memory::small_cluster),
@@ -23,6 +24,8 @@ const FIGURES: [(&str, Figure); 7] = [
     ("reference", load::reference),
     ("load", load::full),
     ("slow", load::slow),
+    ("nodes", nodes::joining),
+    ("passes", nodes::passes),
 ];
 
 fn main() {

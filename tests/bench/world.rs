@@ -40,20 +40,32 @@ impl World {
         }
     }
 
-    /// Starts the daemon, by default as its flags are by default.
+    /// Starts the daemon, by default as its flags are by default. It knows of no instances API.
     pub(crate) fn start(&self, flags: &[&str]) -> Daemon {
+        self.start_on(
+            &Account::named("demo").cloud_config(&self.cloud_server.url()),
+            flags,
+        )
+    }
+
+    /// The same with the instances API.
+    pub(crate) fn start_with_instances(&self, flags: &[&str]) -> Daemon {
+        let url = self.cloud_server.url();
+        self.start_on(&Account::named("demo").cloud_config_with_ecs(&url), flags)
+    }
+
+    fn start_on(&self, cloud_config: &str, flags: &[&str]) -> Daemon {
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{}\"}}}}]\n\
              users: [{{name: u, user: {{token: \"{TOKEN}\"}}}}]\n\
              contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\ncurrent-context: c\n",
             self.api_server.url()
         );
-        let cloud_config = Account::named("demo").cloud_config(&self.cloud_server.url());
         let mut args = vec![
             format!("--kubeconfig={}", self.file("kubeconfig", &kubeconfig).display()),
             format!(
                 "--cloud-config={}",
-                self.file("cloud-config", &cloud_config).display()
+                self.file("cloud-config", cloud_config).display()
             ),
         ];
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));

@@ -28,6 +28,8 @@ mod lifecycle;
 mod moves;
 /// Nodes: initialised, kept true, tainted, deleted.
 mod node_life;
+/// Random schedules of Nodes and faults, step by step.
+mod node_schedule;
 /// Nodes that come, go, and are kept out.
 mod nodes;
 /// Ports that somebody else holds.

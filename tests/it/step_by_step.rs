@@ -13,9 +13,9 @@ use cloud_provider_inspur::inspur::name::ClusterId;
 use cloud_provider_inspur::inspur::{InspurCloud, Options};
 use cloud_provider_inspur::k8s;
 use cloud_provider_inspur::k8s::types::{Node, Service};
+use cloud_provider_inspur::runtime::backoff::Backoff;
 use cloud_provider_inspur::runtime::clock::{Clock, ManualClock};
 use cloud_provider_inspur::runtime::random::Random;
-use cloud_provider_inspur::runtime::secret::Secret;
 use cloud_provider_inspur::runtime::secret_source::SecretSource;
 use cloud_provider_inspur::runtime::stop::StopToken;
 use cloud_provider_inspur::sim::api_server::{ApiServer, Resource};
@@ -56,24 +56,7 @@ impl Steps {
             in_process(Arc::new(cloud.clone())),
         );
         let client = k8s::Client::new("http://api", api_transport.clone(), StopToken::never());
-        let options = Options {
-            cluster_id: ClusterId::parse("steps").expect("a good id"),
-            slb_url: format!("http://cloud{SLB_PATH}"),
-            ecs_url: None,
-            region: None,
-            zone: None,
-            gathering: Duration::ZERO,
-            credentials: Credentials::Static(SecretSource::Value(Secret::new(tenant.static_token.expose()))),
-            defaults: Default::default(),
-            limit: Limit::default(),
-            retrying: Retrying::default(),
-        };
-        let inspur: Arc<dyn CloudProvider> = Arc::new(InspurCloud::new(
-            options,
-            cloud_transport.clone(),
-            Arc::clone(&shared),
-            StopToken::never(),
-        ));
+        let inspur = inspur(cloud_transport.clone(), &shared, None);
         let (recorder, events) = recorder(
             "service-controller",
             client.clone(),
@@ -133,6 +116,35 @@ impl Steps {
             .map(|listener| (listener.port, listener.members.len()))
             .collect()
     }
+}
+
+/// INSPUR Cloud over `transport`, without a pause between two attempts at a call.
+pub fn inspur(
+    transport: Arc<InProcess>,
+    clock: &Arc<dyn Clock>,
+    ecs_url: Option<String>,
+) -> Arc<dyn CloudProvider> {
+    let token = Account::named("demo").static_token;
+    let options = Options {
+        cluster_id: ClusterId::parse("steps").expect("a good id"),
+        slb_url: format!("http://cloud{SLB_PATH}"),
+        ecs_url,
+        region: None,
+        zone: None,
+        credentials: Credentials::Static(SecretSource::Value(token)),
+        defaults: Default::default(),
+        limit: Limit::default(),
+        retrying: Retrying {
+            backoff: Backoff {
+                initial: Duration::ZERO,
+                cap: Duration::ZERO,
+                jitter: 0.0,
+            },
+            ..Retrying::default()
+        },
+    };
+    let (clock, stop) = (Arc::clone(clock), StopToken::never());
+    Arc::new(InspurCloud::new(options, transport, clock, stop))
 }
 
 #[test]

@@ -53,9 +53,7 @@ impl Error {
             Self::Addresses(AddressError::NoAddress { .. } | AddressError::NodeIp { .. })
             | Self::NoProviderId
             | Self::Taken { .. } => Retry::OnChange,
-            Self::Write(error) | Self::Read(error) => {
-                error.retry_after().map_or(Retry::Backoff, Retry::After)
-            }
+            Self::Write(error) | Self::Read(error) => Retry::after(error.retry_after()),
             Self::Missing | Self::Addresses(AddressError::NotOfInstance { .. }) => Retry::Backoff,
         };
         match retry {

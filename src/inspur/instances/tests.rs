@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::cloud::{Absence, Instance, InstanceState};
@@ -146,10 +145,6 @@ struct Rig {
 }
 
 fn rig(api: Arc<FakeEcs>) -> Rig {
-    gathering(api, Duration::ZERO)
-}
-
-fn gathering(api: Arc<FakeEcs>, window: Duration) -> Rig {
     let (clock, stop) = (ManualClock::new(UNIX_EPOCH), Stop::new());
     let exchanges = || {
         let transport = Arc::clone(&api) as Arc<dyn Transport>;
@@ -160,7 +155,7 @@ fn gathering(api: Arc<FakeEcs>, window: Duration) -> Rig {
     let ecs = Ecs::new(BASE, tokens, exchanges());
     let shared = Arc::new(clock.clone());
     Rig {
-        instances: EcsInstances::new(ecs, Place::default(), shared, window, stop.token()),
+        instances: EcsInstances::new(ecs, Place::default(), shared),
         api,
         clock,
         stop,
@@ -642,38 +637,13 @@ fn a_list_that_fails_says_nothing_of_anybody() {
 }
 
 #[test]
-fn look_ups_of_one_moment_share_their_calls() {
-    let rig = gathering(FakeEcs::with(0..100), Duration::from_secs(3600));
-    let at = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..10 {
-            scope.spawn(|| {
-                let first = at.fetch_add(10, Ordering::SeqCst);
-                let nodes = known_nodes(first..first + 10);
-                let want: Vec<_> = (first..first + 10).map(|n| format!("incloud://i-n{n}")).collect();
-                assert_eq!(words(&rig.now(&nodes)), want);
-            });
-        }
-    });
-    assert_eq!(rig.calls(), 1);
-    assert_eq!(
-        words(&rig.recent(&known_nodes([3]))),
-        ["incloud://i-n3"],
-        "what is known waits for nobody"
-    );
-}
-
-#[test]
 fn a_look_up_ends_when_it_is_time_to_stop() {
-    let rig = gathering(FakeEcs::with(0..3), Duration::from_secs(3600));
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| rig.now(&known_nodes(0..3)));
-        rig.stop.stop();
-        let results = waiting.join().unwrap();
-        assert!(
-            results.iter().all(|result| matches!(result, Err(Error::Stopped))),
-            "{results:?}"
-        );
-    });
+    let rig = rig(FakeEcs::with(0..3));
+    rig.stop.stop();
+    let results = rig.now(&known_nodes(0..3));
+    assert!(
+        results.iter().all(|result| matches!(result, Err(Error::Stopped))),
+        "{results:?}"
+    );
     assert_eq!(rig.calls(), 0);
 }

@@ -37,7 +37,6 @@ impl Daemon {
             ecs_url: None,
             region: None,
             zone: None,
-            gathering: Duration::ZERO,
             credentials: Credentials::Static(SecretSource::Value(Secret::new("t0"))),
             defaults: Defaults::default(),
             limit: Limit::default(),
