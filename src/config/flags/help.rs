@@ -10,7 +10,7 @@ const WIDTH: usize = 100;
 /// Working flags by section, then the names of those without effect.
 pub(crate) fn text(program: &str) -> String {
     let mut text = format!(
-        "Makes load balancers of INSPUR Cloud match a cluster's Services.\n\nUsage:\n  {program} --cloud-config=FILE [flags]\n"
+        "Makes load balancers of INSPUR Cloud match a cluster's Services, and looks after its Nodes.\n\nUsage:\n  {program} --cloud-config=FILE [flags]\n"
     );
     for group in Group::ALL {
         let of_group = FLAGS.iter().filter(|flag| flag.group == group);
