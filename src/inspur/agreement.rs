@@ -9,7 +9,10 @@ use super::api::{Credentials, Limit};
 use super::name::ClusterId;
 use super::testing::{ServiceBuilder, eager, node, service};
 use super::{InspurCloud, Options};
-use crate::cloud::{Change, CloudProvider, Ensured, Error, LoadBalancers};
+use crate::cloud::{
+    Authority, Change, CloudProvider, Ensured, Error, Freshness, Instance, InstanceState, LoadBalancers,
+    Lookup,
+};
 use crate::http::Transport;
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
 use crate::runtime::clock::ManualClock;
@@ -17,8 +20,9 @@ use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 use crate::runtime::stop::StopToken;
 use crate::sim::cloud::{
-    Account, Cloud, Code, EmptyList, ExtraFields, IAM_PATH, KEYCLOAK_PATH, Kind, Numbers, Quirks, SLB_PATH,
-    Seed, TakenPort, UnknownBackend, UnknownSlb,
+    Account, Cloud, Code, Distortion, ECS_PATH, EmptyList, EmptyText, ExtraFields, IAM_PATH, InstanceSeed,
+    KEYCLOAK_PATH, Kind, NameMatch, Numbers, Quirks, SLB_PATH, Seed, Status, TakenPort, UnknownBackend,
+    UnknownInstance, UnknownSlb,
 };
 use crate::sim::server::InProcess;
 
@@ -28,7 +32,7 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
     let options = Options {
         cluster_id: ClusterId::parse("c1").unwrap(),
         slb_url: format!("{HOST}{SLB_PATH}"),
-        ecs_url: None,
+        ecs_url: Some(format!("{HOST}{ECS_PATH}")),
         region: None,
         zone: None,
         credentials,
@@ -217,6 +221,154 @@ fn every_spelling_of_the_cloud_is_understood() {
         );
         assert_eq!(refusals(&cloud), [], "{quirks:?}");
     }
+}
+
+fn look_up(daemon: &InspurCloud, nodes: &[Arc<Node>]) -> Vec<Result<Lookup, Error>> {
+    let instances = daemon.instances().unwrap();
+    assert_eq!(instances.authority(), Authority::Full);
+    instances.look_up(nodes, Freshness::Now)
+}
+
+fn found(result: &Result<Lookup, Error>) -> &Instance {
+    match result {
+        Ok(Lookup::Found(instance)) => instance,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many others were there while it was not.
+fn witnesses(result: &Result<Lookup, Error>) -> usize {
+    match result {
+        Ok(Lookup::Missing(absence)) => absence.witnesses,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A Node that does not say which instance it is.
+fn new(name: &str, addresses: &str) -> Arc<Node> {
+    let mut node = Node::clone(&node(name, addresses));
+    node.provider_id = "".into();
+    Arc::new(node)
+}
+
+/// `i-n1` to `i-n<count>`, as [`nodes`] has them.
+fn put_instances(cloud: &Cloud, count: u8) {
+    for n in 1..=count {
+        cloud.add_instance(InstanceSeed::new(
+            &format!("i-n{n}"),
+            &format!("n{n}"),
+            &format!("10.0.0.{n}"),
+        ));
+    }
+}
+
+#[test]
+fn every_spelling_of_instances_is_understood() {
+    for (empty_text, unknown_instance, name_match) in [
+        (EmptyText::Text, UnknownInstance::EmptyList, NameMatch::Exact),
+        (EmptyText::Null, UnknownInstance::NotFound, NameMatch::Contains),
+        (
+            EmptyText::Missing,
+            UnknownInstance::EmptyList,
+            NameMatch::Contains,
+        ),
+    ] {
+        for quirks in spellings() {
+            let quirks = Quirks {
+                empty_text,
+                unknown_instance,
+                name_match,
+                ..quirks
+            };
+            let (cloud, clock) = (cloud(), ManualClock::new(UNIX_EPOCH));
+            cloud.set_quirks(quirks);
+            put_instances(&cloud, 12);
+            let mut seed = InstanceSeed::new("i-n1", "n1", "10.0.0.1");
+            seed.status = Status::Stopped;
+            seed.eip = "203.0.113.9".into();
+            seed.ipv6s = vec!["fd00::1".into()];
+            cloud.add_instance(seed);
+            cloud.add_instance(InstanceSeed::new("i-n2", "n2", "10.0.0.2").owned_by("user-other"));
+            let daemon = daemon(&cloud, &clock, keycloak());
+
+            let results = look_up(&daemon, &nodes(3));
+            let instance = found(&results[0]);
+            let addresses = instance
+                .addresses
+                .iter()
+                .map(|a| format!("{} {}", a.type_, a.address));
+            let want = [
+                "InternalIP 10.0.0.1",
+                "InternalIP fd00::1",
+                "ExternalIP 203.0.113.9",
+                "Hostname n1",
+            ];
+            assert_eq!(Vec::from_iter(addresses), want, "{quirks:?}");
+            let place = [&*instance.instance_type, &*instance.region, &*instance.zone];
+            assert_eq!(place, ["ecs.c1.large", "cn-north-3", "cn-north-3a"], "{quirks:?}");
+            assert_eq!(instance.state, InstanceState::ShutDown, "{quirks:?}");
+            assert_eq!(witnesses(&results[1]), 2, "somebody else's: {quirks:?}");
+
+            let named = look_up(
+                &daemon,
+                &[new("n1", ""), new("other", "10.0.0.12"), new("n2", "192.0.2.1")],
+            );
+            assert_eq!(*found(&named[0]).provider_id, *"incloud://i-n1", "{quirks:?}");
+            assert_eq!(*found(&named[1]).provider_id, *"incloud://i-n12", "{quirks:?}");
+            assert!(matches!(named[2], Err(Error::NotFound { .. })), "{quirks:?}");
+            let many: Vec<_> = nodes(12).iter().map(|node| new(&node.meta.name, "")).collect();
+            let listed = look_up(&daemon, &many)
+                .iter()
+                .filter(|result| result.is_ok())
+                .count();
+            assert_eq!(listed, 11, "{quirks:?}");
+            let wrong = cloud.count(|call| call.status >= 400 && call.kind != Kind::DescribeInstances);
+            assert_eq!(wrong, 0, "{quirks:?}");
+        }
+    }
+}
+
+#[test]
+fn no_distorted_answer_proves_that_an_instance_is_gone() {
+    for (case, distortion) in [
+        ("an empty page", Distortion::AtMost(0)),
+        ("a page of one", Distortion::AtMost(1)),
+        ("a page of three", Distortion::AtMost(3)),
+        ("a page of five", Distortion::AtMost(5)),
+        ("a stale answer without anything", Distortion::AsOf(vec![])),
+    ] {
+        for unknown_instance in [UnknownInstance::EmptyList, UnknownInstance::NotFound] {
+            let (cloud, clock) = (cloud(), ManualClock::new(UNIX_EPOCH));
+            cloud.set_quirks(Quirks {
+                unknown_instance,
+                ..Quirks::default()
+            });
+            put_instances(&cloud, 12);
+            let daemon = daemon(&cloud, &clock, keycloak());
+            look_up(&daemon, &nodes(12));
+            cloud.distort(distortion.clone(), None);
+            for asked in [1, 2, 6, 12] {
+                for result in look_up(&daemon, &nodes(asked)) {
+                    let harmless = match &result {
+                        Ok(Lookup::Missing(absence)) => absence.witnesses == 0,
+                        Ok(Lookup::Found(_)) | Err(_) => true,
+                    };
+                    assert!(harmless, "{case}, {asked} Nodes: {result:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_gone_is_missed_by_those_who_are_there() {
+    let (cloud, clock) = (cloud(), ManualClock::new(UNIX_EPOCH));
+    put_instances(&cloud, 12);
+    let daemon = daemon(&cloud, &clock, keycloak());
+    look_up(&daemon, &nodes(12));
+    cloud.remove_instance("i-n1");
+    assert_eq!(witnesses(&look_up(&daemon, &nodes(1))[0]), 5);
+    assert_eq!(witnesses(&look_up(&daemon, &nodes(12))[0]), 11);
 }
 
 /// Calls that the cloud found wrong, which is stricter than the real one.

@@ -1,8 +1,9 @@
 //! [`Instances`] by the ECS API: which Node is which instance, and what is known of it.
 //!
 //! An instance that is not in an answer may be gone, or the answer may be wrong. So everything short of an authorised answer that
-//! can be understood is an error, and an answer without an instance says how many others it held ([`Absence`]): where a question has
-//! room, it asks for some that were there a moment ago too.
+//! can be understood is an error, and an answer without an instance says how many others it held: where a question has room, it asks
+//! for some that were there a moment ago too. Whatever was not in it is asked for once more, alone: an answer that was cut short
+//! does not pass that.
 
 mod ask;
 mod describe;

@@ -2,7 +2,7 @@
 //!
 //! A sync reads what is on an SLB ([`slb`]), works out what should be there ([`desired`]), plans the fewest calls between the two
 //! ([`plan`]) and makes them ([`apply`]). The API's spelling stays in [`api`]; who made a listener is in its [`name`]. Which instance a Node is,
-//! and what is known of it, is in [`instances`].
+//! and what is known of it, is in `instances`.
 
 #[cfg(test)]
 mod agreement;

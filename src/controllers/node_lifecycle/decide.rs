@@ -180,13 +180,14 @@ mod tests {
     #[test]
     fn a_node_is_deleted_only_as_it_was_decided_upon() {
         let decided = node(Readiness::Unknown, &[]);
-        let wanted = |value: &str| -> Box<dyn Fn(&mut Node)> {
+        type Change = Box<dyn Fn(&mut Node)>;
+        let wanted = |value: &str| -> Change {
             let value = value.to_string();
             Box::new(move |node| {
                 node.meta.annotations = [(DELETION_WANTED, value.as_str())].into_iter().collect();
             })
         };
-        let table: Vec<(&str, bool, Box<dyn Fn(&mut Node)>, bool)> = vec![
+        let table: Vec<(&str, bool, Change, bool)> = vec![
             ("unchanged", false, Box::new(|_| {}), true),
             (
                 "now not Ready for sure",
@@ -235,7 +236,6 @@ mod tests {
     fn taints_of_others_stay_as_they_are_and_in_their_order() {
         use Decision::{Taint, Untaint};
         use Readiness::{Ready, Unknown};
-        let (a, b) = (("a", "NoExecute"), (SHUTDOWN_TAINT, "NoExecute"));
         type Pairs = &'static [(&'static str, &'static str)];
         let table: [(&str, Readiness, Pairs, Decision, Option<Pairs>); 7] = [
             ("the first", Unknown, &[], Taint, Some(&[TAINT])),
@@ -258,7 +258,6 @@ mod tests {
             ("gone already", Ready, &[("a", "NoExecute")], Untaint, None),
             ("down meanwhile", Unknown, &[TAINT], Untaint, None),
         ];
-        assert_ne!(a, b);
         for (case, ready, before, wanted, want) in table {
             let got = retaint(&node(ready, before), wanted);
             assert_eq!(

@@ -1,8 +1,8 @@
 //! The node lifecycle controller: a Node whose instance is shut down is tainted, one whose instance is proven gone is deleted.
 //!
 //! It makes passes over the Nodes in the store, one every period. A pass asks the cloud once, about those Nodes that are not
-//! Ready; what follows from the answer is said in [`proof`], what is done about it in [`decide`], and when nothing is deleted
-//! although it should be in [`brake`]. Nothing is remembered between runs: whatever was suspected is proven anew.
+//! Ready; what follows from the answer is said in `proof`, what is done about it in `decide`, and when nothing is deleted
+//! although it should be in `brake`. Nothing is remembered between runs: whatever was suspected is proven anew.
 
 mod brake;
 mod decide;

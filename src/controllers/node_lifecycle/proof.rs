@@ -378,9 +378,9 @@ mod tests {
             let start = Instant::now();
             let mut memory = Memory::new(rules(confirmations));
             let node = Arc::new(node("u1", "incloud://i-1"));
-            memory.meet(&[node.clone()], start);
+            memory.meet(std::slice::from_ref(&node), start);
             for (second, answer, want) in steps {
-                memory.meet(&[node.clone()], start + Duration::from_secs(second));
+                memory.meet(std::slice::from_ref(&node), start + Duration::from_secs(second));
                 let got = memory.conclude(&node, &answer, at(start, second));
                 assert_eq!(got, want, "{case}, at {second} s");
             }
@@ -392,7 +392,7 @@ mod tests {
         let start = Instant::now();
         let mut memory = Memory::new(rules(2));
         let node = Arc::new(node("u1", "incloud://i-1"));
-        memory.meet(&[node.clone()], start);
+        memory.meet(std::slice::from_ref(&node), start);
         let slow = Moment {
             answered: start + Duration::from_secs(330),
             ..at(start, 300)
@@ -432,7 +432,7 @@ mod tests {
             let mut node = node("u1", "incloud://i-1");
             node.meta.creation_timestamp = created.map(Timestamp);
             let node = Arc::new(node);
-            memory.meet(&[node.clone()], start + Duration::from_secs(met));
+            memory.meet(std::slice::from_ref(&node), start + Duration::from_secs(met));
             let got = memory.conclude(&node, &missing(1), at(start, asked));
             let want = if young {
                 Knowledge::Doubt(Doubt::Young)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::tests::{Fault, SETTINGS, World};
+use super::tests::world::{Fault, SETTINGS, World};
 use super::{DELETION_WANTED, SHUTDOWN_TAINT, Settings};
 use crate::cloud::InstanceState;
 use crate::runtime::random::Random;
@@ -17,7 +17,7 @@ use crate::sim::api_server::Resource;
 use crate::sim::faults::{Effect, Rule};
 
 const RUNS: u64 = 100;
-const STEPS: usize = 120;
+const STEPS: usize = 100;
 /// How far behind a stale answer is at most: less than the grace period, which is there for it.
 const STALE: Duration = Duration::from_secs(240);
 
@@ -141,6 +141,11 @@ impl Schedule {
             .keys()
             .cloned()
             .collect();
+        let lately = |(_, since): &(&String, &Duration)| self.elapsed - **since < SETTINGS.period;
+        let ongoing = self.lies.iter().find(lately).map(|(id, _)| id.clone());
+        if let Some(id) = ongoing.filter(|_| self.once_in(2)) {
+            return self.world.cloud.next(Fault::Loses(id));
+        }
         let fault = match self.below(6) {
             0 | 1 => Fault::Outage,
             2 => Fault::OutageFor(self.nodes.keys().filter(|_| self.once_in(2)).cloned().collect()),
@@ -210,6 +215,8 @@ impl Schedule {
         if self.once_in(2) {
             self.happen();
         }
+        let seconds = [1, 3, 5, 5, 5, 6, 20, 60][self.below(8)];
+        self.spend(Duration::from_secs(seconds));
         // one fault at a time: an answer that nobody asked for is of no use
         self.world.cloud.0.lock().unwrap().faults.clear();
         if self.once_in(2) {
@@ -228,8 +235,6 @@ impl Schedule {
         if self.once_in(150) {
             self.world.restart(SETTINGS);
         }
-        let seconds = [1, 3, 5, 5, 5, 6, 20, 60][self.below(8)];
-        self.spend(Duration::from_secs(seconds));
         // the store may show what was, for a while
         if !self.once_in(4) {
             self.refresh();

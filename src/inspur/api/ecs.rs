@@ -31,7 +31,7 @@ impl Ecs {
         Self { caller }
     }
 
-    /// Those of `ids` (no more than [`ASKED_AT_ONCE`], none twice) that exist. In one call, unless the answer could be cut.
+    /// Those of `ids` (no more than [`ASKED_AT_ONCE`], none twice) that exist, as far as one answer tells.
     ///
     /// # Errors
     /// Everything that is no proof: also an answer that holds what was not asked for, and a 404 to a question about several.
@@ -42,22 +42,19 @@ impl Ecs {
             [id, others @ ..] => format!("[{id} and {} more]", others.len()),
             [] => return Ok(Vec::new()),
         };
+        let call = Call::get(format!("?instanceIds={list}&{}", paging(1)))
+            .shown_as(&format!("?instanceIds={shown}&{}", paging(1)));
+        let found = match self.page(&call) {
+            Err(Error::NotFound { .. }) if ids.len() == 1 => Vec::new(),
+            found => found?,
+        };
         let asked: HashSet<&str> = ids.iter().copied().collect();
-        self.pages(asked.len(), |page| {
-            let paging = paging(page);
-            let call = Call::get(format!("?instanceIds={list}&{paging}"))
-                .shown_as(&format!("?instanceIds={shown}&{paging}"));
-            let found = match self.page(&call) {
-                Err(Error::NotFound { .. }) if ids.len() == 1 || page > 1 => Vec::new(),
-                found => found?,
-            };
-            match found.iter().find(|machine| !asked.contains(&*machine.id)) {
-                Some(other) => {
-                    Err(call.unintelligible(format!("it holds {}, which was not asked for", other.id)))
-                }
-                None => Ok(found),
+        match found.iter().find(|machine| !asked.contains(&*machine.id)) {
+            Some(other) => {
+                Err(call.unintelligible(format!("it holds {}, which was not asked for", other.id)))
             }
-        })
+            None => Ok(found),
+        }
     }
 
     /// Those called exactly `name`.
@@ -65,8 +62,9 @@ impl Ecs {
     /// # Errors
     /// See [`Error`].
     pub fn named(&self, name: &str) -> Result<Vec<Machine>, Error> {
-        let call = Call::get(format!("?instanceName={}", percent_encode(name)));
-        self.few(&call, |machine| *machine.name == *name)
+        let mut found = self.search(&format!("?instanceName={}", percent_encode(name)))?;
+        found.retain(|machine| *machine.name == *name);
+        Ok(found)
     }
 
     /// Those with the internal address `address`, in whatever VPC.
@@ -74,8 +72,9 @@ impl Ecs {
     /// # Errors
     /// See [`Error`].
     pub fn at(&self, address: IpAddr) -> Result<Vec<Machine>, Error> {
-        let call = Call::get(format!("?privateIp={}", percent_encode(&address.to_string())));
-        self.few(&call, |machine| machine.internal_ips().any(|ip| ip == address))
+        let mut found = self.search(&format!("?privateIp={}", percent_encode(&address.to_string())))?;
+        found.retain(|machine| machine.internal_ips().any(|ip| ip == address));
+        Ok(found)
     }
 
     /// All there are. One that comes or goes meanwhile may be missing, or another one in its stead.
@@ -83,43 +82,42 @@ impl Ecs {
     /// # Errors
     /// See [`Error`].
     pub fn list(&self) -> Result<Vec<Machine>, Error> {
-        self.pages(usize::MAX, |page| {
-            match self.page(&Call::get(format!("?{}", paging(page)))) {
-                Err(Error::NotFound { .. }) if page > 1 => Ok(Vec::new()),
-                found => found,
-            }
-        })
+        self.pages(|page| format!("?{}", paging(page)))
     }
 
-    /// The answer of `call` without what does not match: the cloud may search more loosely. `Assumed:` it is not paged.
-    fn few(&self, call: &Call, matches: impl Fn(&Machine) -> bool) -> Result<Vec<Machine>, Error> {
-        let found = match self.page(call) {
-            Err(Error::NotFound { .. }) => Vec::new(),
-            found => found?,
-        };
-        if found.len() == ASKED_AT_ONCE {
-            return Err(call.unintelligible("there may be more than it holds".into()));
+    /// The answer to `query`, which may hold more than what matches: the cloud may search more loosely than we do. `Assumed:` it is
+    /// paged as a list is.
+    fn search(&self, query: &str) -> Result<Vec<Machine>, Error> {
+        let found = self.pages(|page| match page {
+            1 => query.to_string(),
+            page => format!("{query}&{}", paging(page)),
+        });
+        match found {
+            Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            found => found,
         }
-        Ok(found.into_iter().filter(matches).collect())
     }
 
-    /// What is on all pages, each instance once: until `enough` are found, or nothing new can come.
-    fn pages(
-        &self,
-        enough: usize,
-        read: impl Fn(usize) -> Result<Vec<Machine>, Error>,
-    ) -> Result<Vec<Machine>, Error> {
+    /// What is on all pages, each instance once.
+    fn pages(&self, query: impl Fn(usize) -> String) -> Result<Vec<Machine>, Error> {
         let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for page in 1..=MOST_PAGES {
-            let found = read(page)?;
-            let goes_on = may_be_cut(found.len());
-            let before = all.len();
+            let call = Call::get(query(page));
+            let found = match self.page(&call) {
+                Err(Error::NotFound { .. }) if page > 1 => break,
+                found => found?,
+            };
+            let (length, before) = (found.len(), all.len());
             all.extend(
                 found
                     .into_iter()
                     .filter(|machine| seen.insert(machine.id.clone())),
             );
-            if !goes_on || all.len() == before || all.len() >= enough {
+            let news = all.len() > before;
+            if length == ASKED_AT_ONCE && !news {
+                return Err(call.unintelligible("it holds what was on other pages".into()));
+            }
+            if !news || !may_be_cut(length) {
                 break;
             }
         }

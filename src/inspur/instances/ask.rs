@@ -28,6 +28,9 @@ const ADDRESSES: usize = 4;
 /// With so many failures in a row the rest is not tried.
 const PATIENCE: usize = 2;
 
+/// How often the cloud is asked again for what it did not show, as long as it then shows some of it.
+const CONFIRMATIONS: u32 = 3;
+
 /// How many more calls may go into questions that were answered in no useful way as a whole.
 const SPLITS: usize = 16;
 
@@ -110,6 +113,49 @@ impl<'a> Asking<'a> {
             let some: Vec<&str> = ids.iter().skip(first).step_by(calls).copied().collect();
             self.ask_for(&some);
         }
+        let absent: Vec<&str> = ids
+            .into_iter()
+            .filter(|id| matches!(self.answers[*id], Answer::Absent(absence) if absence.witnesses > 0))
+            .collect();
+        for some in absent.chunks(ASKED_AT_ONCE) {
+            self.confirm(some, CONFIRMATIONS);
+        }
+    }
+
+    /// Asks for what was not there, and for nothing else. If the answer before showed fewer than it should, others were in their
+    /// place; now none are.
+    fn confirm(&mut self, absent: &[&str], times: u32) {
+        let begun = self.of.clock.now();
+        let found = match self.call(|ecs| ecs.describe(absent)) {
+            Ok(found) => Vec::from_iter(found.into_iter().map(Arc::new)),
+            Err(error) => return self.fail(absent, &error),
+        };
+        if found.is_empty() {
+            return;
+        }
+        self.of.known().saw(&found, begun);
+        let there = found
+            .into_iter()
+            .map(|machine| (machine.id.clone(), Answer::There(machine)));
+        self.answers.extend(there);
+        let is_absent = |id: &&str| matches!(self.answers[*id], Answer::Absent(_));
+        let still: Vec<&str> = absent.iter().copied().filter(is_absent).collect();
+        match times {
+            _ if still.is_empty() => {}
+            0 | 1 => {
+                let unproven = Answer::Absent(Absence { witnesses: 0 });
+                let unproven = still.into_iter().map(|id| (id.into(), unproven.clone()));
+                self.answers.extend(unproven);
+            }
+            times => self.confirm(&still, times - 1),
+        }
+    }
+
+    fn fail(&mut self, ids: &[&str], error: &Rc<api::Error>) {
+        let failed = ids
+            .iter()
+            .map(|&id| (id.into(), Answer::Failed(Rc::clone(error))));
+        self.answers.extend(failed);
     }
 
     /// Asks for `ids` and, where there is room, for some that should exist.
@@ -134,10 +180,7 @@ impl<'a> Asking<'a> {
             }
             // one of them may be what is wrong with the question
             Err(error) if matches!(*error, api::Error::Rejected { .. }) && self.split(ids) => {}
-            Err(error) => self.answers.extend(
-                ids.iter()
-                    .map(|&id| (id.into(), Answer::Failed(Rc::clone(&error)))),
-            ),
+            Err(error) => self.fail(ids, &error),
         }
     }
 

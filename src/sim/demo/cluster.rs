@@ -39,6 +39,70 @@ pub fn add_node(api: &ApiServer, name: &str, ip: IpAddr) -> Result<(), String> {
     api.create(Resource::Nodes, &node).map(drop)
 }
 
+/// Adds a Ready Node as a kubelet with `--cloud-provider=external` registers it: with a taint that keeps pods away, without addresses
+/// and provider ID, all of which is the cloud controller's business. The Node as it was stored.
+///
+/// Source: kubernetes/kubernetes, pkg/kubelet/kubelet_node_status.go and pkg/kubelet/nodestatus/setters.go.
+///
+/// # Errors
+/// The server's refusal.
+pub(super) fn register_node(api: &ApiServer, name: &str) -> Result<Value, String> {
+    let taint = json!({
+        "key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule",
+    });
+    let node = json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "spec": {"taints": [taint]},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated"}],
+        },
+    });
+    api.create(Resource::Nodes, &node)
+}
+
+/// What Kubernetes says of a Node whose kubelet has fallen silent.
+///
+/// Source: kubernetes/kubernetes, pkg/controller/nodelifecycle/node_lifecycle_controller.go.
+///
+/// # Errors
+/// The server's refusal.
+pub(super) fn silence_node(api: &ApiServer, name: &str) -> Result<(), String> {
+    let message = "Kubelet stopped posting node status.";
+    let ready =
+        json!({"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": message});
+    let patch = json!({"status": {"conditions": [ready]}});
+    api.patch_status(Resource::Nodes, "", name, &patch).map(drop)
+}
+
+/// Some of what `kubectl describe node` prints of a Node.
+pub(super) fn described(node: &Value) -> Vec<Vec<String>> {
+    let labels = node["metadata"]["labels"].as_object().into_iter().flatten();
+    let labels = labels.map(|(name, value)| format!("{name}={}", text(value)));
+    let taints = list(&node["spec"]["taints"]).iter();
+    let taints = taints.map(|taint| {
+        let [key, value, effect] = ["key", "value", "effect"].map(|part| text(&taint[part]));
+        format!("{key}={value}:{effect}")
+    });
+    let addresses = list(&node["status"]["addresses"]).iter();
+    let addresses =
+        addresses.map(|address| format!("{}: {}", text(&address["type"]), text(&address["address"])));
+    let provider_id = node["spec"]["providerID"].as_str().map(str::to_owned);
+    let none = || vec!["<none>".to_owned()];
+    let rows = |title: &str, lines: Vec<String>| -> Vec<Vec<String>> {
+        let lines = if lines.is_empty() { none() } else { lines };
+        let titles = std::iter::once(format!("{title}:")).chain(std::iter::repeat(String::new()));
+        titles.zip(lines).map(|(title, line)| vec![title, line]).collect()
+    };
+    [
+        rows("Name", vec![text(&node["metadata"]["name"])]),
+        rows("Labels", labels.collect()),
+        rows("Taints", taints.collect()),
+        rows("Addresses", addresses.collect()),
+        rows("ProviderID", provider_id.into_iter().collect()),
+    ]
+    .concat()
+}
+
 /// Applies an RFC 6902 patch, as `kubectl patch --type json` does, to an object of an open server.
 ///
 /// # Errors
@@ -127,6 +191,29 @@ mod tests {
         assert_eq!(narrow[1][..3], ["node-1", "Ready", "<none>"]);
         let wide = table(&api, "/api/v1/nodes", Width::Wide).unwrap();
         assert_eq!((wide.len(), wide[1][5].as_str()), (2, "127.0.30.1"));
+    }
+
+    #[test]
+    fn a_kubelet_registers_a_node_for_somebody_else_to_finish() {
+        let api = open();
+        let node = register_node(&api, "node-2").unwrap();
+        let shown: Vec<String> = described(&node).into_iter().map(|row| row.join(" ")).collect();
+        let want = [
+            "Name: node-2",
+            "Labels: kubernetes.io/hostname=node-2",
+            "Taints: node.cloudprovider.kubernetes.io/uninitialized=true:NoSchedule",
+            "Addresses: <none>",
+            "ProviderID: <none>",
+        ];
+        assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn a_silent_node_is_not_ready() {
+        let api = open();
+        silence_node(&api, "node-1").unwrap();
+        let shown = table(&api, "/api/v1/nodes/node-1", Width::Narrow).unwrap();
+        assert_eq!(shown[1][1], "NotReady");
     }
 
     #[test]

@@ -32,6 +32,9 @@ impl Controller {
         let arguments = [
             format!("--kubeconfig={}", folder.join("kubeconfig").display()),
             format!("--cloud-config={}", folder.join("cloud-config").display()),
+            // a kubelet's silence and a missing instance are noticed at once: nobody wants to watch the real times
+            "--node-monitor-period=100ms".to_owned(),
+            "--node-startup-grace-period=0s".to_owned(),
             // decisions, too
             "-v=4".to_owned(),
         ];

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::example::Example;
 use super::{Ending, Error, cluster};
 use crate::sim::api_server::ApiServer;
-use crate::sim::cloud::{Account, Cloud, Listener, Seed};
+use crate::sim::cloud::{Account, Cloud, InstanceSeed, Listener, Seed};
 use crate::sim::server::{Answer, Core, Incoming, Now, Reply, Server};
 use crate::sim::traffic::{Frontend, Served, Traffic, Transport, Usable};
 
@@ -42,8 +42,10 @@ pub(super) struct Stage {
 /// A Node of the story.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Node {
-    /// Its name.
+    /// Its name, and the instance's.
     pub(super) name: String,
+    /// The instance's id.
+    pub(super) instance: String,
     /// Its internal address.
     pub(super) ip: IpAddr,
 }
@@ -65,6 +67,10 @@ impl Stage {
         let address = IpAddr::from([127, 0, 10, 1 + network]);
         let cloud = Cloud::default();
         cloud.add_slb(Seed::new(&example.slb, "10.0.0.4", &address.to_string()));
+        let nodes = [1, 2].map(|number| node(network, number));
+        for Node { name, instance, ip } in &nodes {
+            cloud.add_instance(InstanceSeed::new(instance, name, &ip.to_string()));
+        }
         let api = ApiServer::new(1);
         api.admin_token(cluster::TOKEN);
         api.open(true);
@@ -78,7 +84,7 @@ impl Stage {
             ("kubeconfig", cluster::kubeconfig(&api_server.url())),
             (
                 "cloud-config",
-                Account::named("demo").cloud_config(&cloud_server.url()),
+                Account::named("demo").cloud_config_with_ecs(&cloud_server.url()),
             ),
         ];
         for (name, text) in configs {
@@ -93,7 +99,7 @@ impl Stage {
             api,
             api_server,
             address,
-            nodes: [1, 2].map(|number| node(network, number)),
+            nodes,
             traffic,
             folder,
             _web_servers: web_servers,
@@ -173,6 +179,7 @@ fn listener_text(listener: &Listener) -> String {
 fn node(network: u8, number: u8) -> Node {
     Node {
         name: format!("node-{number}"),
+        instance: format!("i-{number}"),
         ip: IpAddr::from([127, 0, 30 + network, number]),
     }
 }

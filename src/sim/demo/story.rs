@@ -38,7 +38,7 @@ struct Story<'a, 'out> {
 /// Tells all of it.
 pub(super) fn tell(options: &Options, stop: &StopToken, teller: &mut Teller<'_>) -> Result<(), Error> {
     let begun = Instant::now();
-    teller.step("A cloud, and a cluster with two Nodes")?;
+    teller.step("A cloud with two machines, and a cluster with one Node")?;
     let example = Example::read()?;
     let stage = Stage::build(&example, options.ending)?;
     set_the_scene(&example, &stage, teller)?;
@@ -65,21 +65,19 @@ pub(super) fn tell(options: &Options, stop: &StopToken, teller: &mut Teller<'_>)
     Ok(teller.aside(&format!("All went as told, in {took:.1} s."))?)
 }
 
-/// What is there before the controller. The Nodes are: the Service that comes later must not overtake them on their way to it.
+/// What is there before the controller.
 fn set_the_scene(example: &Example, stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Error> {
     let (cloud, api) = (stage.cloud_server.url(), stage.api_server.url());
     let (slb, address) = (&example.slb, stage.address);
     teller.says(&format!(
         "INSPUR Cloud, simulated: {cloud}, with the SLB {slb} at {address}\nKubernetes, simulated: {api}"
     ))?;
-    for node in &stage.nodes {
-        cluster::add_node(&stage.api, &node.name, node.ip).map_err(Error::NotAsTold)?;
-    }
+    cluster::register_node(&stage.api, &stage.nodes[0].name).map_err(Error::NotAsTold)?;
     teller.typed("kubectl get nodes -o wide")?;
     let nodes = cluster::table(&stage.api, "/api/v1/nodes", Width::Wide).map_err(Error::NotAsTold)?;
     teller.table(&nodes)?;
     let port = example.node_port;
-    let text = format!("On each a web server answers with the Node's name, on node port {port}.");
+    let text = format!("On each machine a web server answers with the Node's name, on node port {port}.");
     Ok(teller.says(&text)?)
 }
 
@@ -88,13 +86,15 @@ impl Story<'_, '_> {
         let stage = self.stage;
         let [one, two] = &stage.nodes;
         self.controller_watches()?;
+        self.initialised(one)?;
+        self.node_arrives(two)?;
         self.service_is_applied()?;
         let entrance = self.both_answer()?;
         if ending == Ending::Open {
             self.play(entrance)?;
             return self.controller_stops("The end");
         }
-        self.node_leaves(entrance, one, two)?;
+        self.node_goes(entrance, one, two)?;
         let entrance = self.port_changes(entrance, one)?;
         self.events_tell()?;
         self.service_is_deleted(entrance)?;
@@ -140,13 +140,63 @@ impl Story<'_, '_> {
         self.answered_by(self.example.port, &self.stage.nodes)
     }
 
-    fn node_leaves(&mut self, entrance: Entrance, stays: &Node, leaves: &Node) -> Result<(), Error> {
-        self.teller.step("A Node leaves")?;
+    /// The Node as it stands once the controller has finished what its kubelet began.
+    fn initialised(&mut self, node: &Node) -> Result<Value, Error> {
+        let found = self.until("its instance is found and the taint is off", |story| {
+            let found = story.stage.api.object(Resource::Nodes, "", &node.name)?;
+            let is_done = found["spec"]["providerID"].is_string()
+                && found["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
+            is_done.then_some(found)
+        })?;
+        let want = format!("incloud://{}", node.instance);
+        expect(found["spec"]["providerID"] == want.as_str(), || {
+            format!("its provider ID is {}, not {want}", found["spec"]["providerID"])
+        })?;
+        let addresses = found["status"]["addresses"].as_array();
+        let ip = json!({"type": "InternalIP", "address": node.ip.to_string()});
+        expect(addresses.is_some_and(|all| all.contains(&ip)), || {
+            format!("its addresses are {addresses:?}")
+        })?;
+        Ok(found)
+    }
+
+    fn node_arrives(&mut self, node: &Node) -> Result<(), Error> {
+        self.teller.step("A Node arrives")?;
+        let text = "A kubelet with --cloud-provider=external registers it, closed to pods until somebody knows its machine:";
+        self.teller.says(text)?;
+        let registered = cluster::register_node(&self.stage.api, &node.name).map_err(Error::NotAsTold)?;
+        self.teller.table(&cluster::described(&registered))?;
+        let initialised = self.initialised(node)?;
+        self.teller.says("The controller finds the instance:")?;
         self.teller
-            .typed(&format!("kubectl delete node {}", leaves.name))?;
-        let deleted = self.stage.api.delete(Resource::Nodes, "", &leaves.name);
-        expect(deleted, || format!("there is no Node {}", leaves.name))?;
-        self.teller.says(&format!("node \"{}\" deleted", leaves.name))?;
+            .typed(&format!("kubectl describe node {}", node.name))?;
+        Ok(self.teller.table(&cluster::described(&initialised))?)
+    }
+
+    fn node_goes(&mut self, entrance: Entrance, stays: &Node, goes: &Node) -> Result<(), Error> {
+        self.teller.step("A Node's machine is terminated")?;
+        let (cloud, id) = (self.stage.cloud_server.url(), &goes.instance);
+        self.teller
+            .typed(&format!("curl -X DELETE {cloud}/_sim/instances/{id}"))?;
+        let was_there = self.stage.cloud.remove_instance(id);
+        expect(was_there, || format!("there is no instance {id}"))?;
+        cluster::silence_node(&self.stage.api, &goes.name).map_err(Error::NotAsTold)?;
+        self.teller
+            .says("Its kubelet falls silent, and Kubernetes calls the Node NotReady.")?;
+        self.until("the Node is deleted", |story| {
+            let node = story.stage.api.object(Resource::Nodes, "", &goes.name);
+            node.is_none().then_some(())
+        })?;
+        let event = self.until("an Event says so", |story| {
+            let mut events = story.events_of(&goes.name).into_iter();
+            events.find(|event| event["reason"] == "DeletingNode")
+        })?;
+        let sure = "The controller has asked twice, and the answers had the other instance but not this one:";
+        self.teller.says(sure)?;
+        self.teller.says(&text(&event["message"]))?;
+        self.teller.typed("kubectl get nodes")?;
+        let nodes = cluster::table(&self.stage.api, "/api/v1/nodes", Width::Narrow);
+        self.teller.table(&nodes.map_err(Error::NotAsTold)?)?;
         let (port, left) = (entrance.wanted.port(), std::slice::from_ref(stays));
         self.until("the Node is no member any more", |story| story.serves(port, left))?;
         self.slb_shown()?;
@@ -248,7 +298,7 @@ impl Story<'_, '_> {
              \x20 kubectl get svc -w\n\
              \x20 kubectl describe svc {name}\n\
              \x20 kubectl edit svc {name}          # the Nodes answer on node port {port}\n\
-             \x20 kubectl delete node node-2\n\
+             \x20 curl {cloud}/_sim/instances  # the machines; POST STOPPED to one of them, or DELETE it\n\
              \x20 curl {address}\n\
              \x20 curl {cloud}/_sim/requests   # what the controller asked of the cloud\n\
              \x20 tail -f {log}\n\
@@ -359,9 +409,14 @@ impl Story<'_, '_> {
 
     /// The Service's Events, oldest first.
     fn events(&self) -> Vec<Value> {
+        self.events_of(&self.example.name)
+    }
+
+    /// The Events about the object of that name, oldest first.
+    fn events_of(&self, name: &str) -> Vec<Value> {
         let events = self.stage.api.objects(Resource::Events).into_values();
         let mut events: Vec<Value> = events
-            .filter(|event| event["involvedObject"]["name"] == self.example.name.as_str())
+            .filter(|event| event["involvedObject"]["name"] == name)
             .collect();
         // ends in the nanosecond of its making
         events.sort_by_key(|event| text(&event["metadata"]["name"]));

@@ -136,11 +136,12 @@ fn a_page_with_more_than_was_asked_for_is_not_understood() {
         Err(Error::Unintelligible { .. })
     ));
     let full = Script::always(|| page(0..100));
-    let error = ecs(&full).named("n1").unwrap_err();
-    assert!(
-        matches!(error, Error::Unintelligible { .. }),
-        "more may follow: {error}"
-    );
+    for found in [ecs(&full).list(), ecs(&full).named("n1")] {
+        assert!(
+            matches!(found, Err(Error::Unintelligible { .. })),
+            "the same page again and again says that there is more: {found:?}"
+        );
+    }
 }
 
 #[test]
@@ -154,7 +155,12 @@ fn pages_are_read_until_nothing_new_can_come() {
             100,
             2,
         ),
-        ("the same page again", vec![page(0..100), page(0..100)], 100, 2),
+        (
+            "the same page again, and no sign of more",
+            vec![page(0..50), page(0..50)],
+            50,
+            2,
+        ),
         ("pages that overlap", vec![page(0..100), page(99..150)], 150, 2),
         (
             "a limit lower than ours",
@@ -172,20 +178,12 @@ fn pages_are_read_until_nothing_new_can_come() {
 }
 
 #[test]
-fn a_cut_answer_hides_no_instance() {
-    let names: Vec<_> = (0..100).map(|n| format!("i-{n}")).collect();
-    let asked: Vec<_> = names.iter().map(String::as_str).collect();
-    for (case, replies, want) in [
-        ("all at once", vec![page(0..100)], 100),
-        ("cut", vec![page(0..50), page(50..100)], 100),
-        ("one is gone", vec![page(0..99)], 99),
-        ("ten are gone", vec![page(0..90), page(0..0)], 90),
-    ] {
-        let script = Script::new(replies);
-        assert_eq!(ecs(&script).describe(&asked).unwrap().len(), want, "{case}");
-    }
-    let script = Script::new([page(0..90), Reply::json(403, "{}")]);
-    assert!(ecs(&script).describe(&asked).is_err());
+fn a_search_that_finds_much_is_paged() {
+    let last = r#"[{"instanceId":"i-x","instanceName":"n1"}]"#;
+    let script = Script::new([page(0..100), Reply::json(200, last)]);
+    assert_eq!(ids(&ecs(&script).named("n1").unwrap()), ["i-x"]);
+    let want = ["?instanceName=n1", "?instanceName=n1&pageNo=2&pageSize=100"];
+    assert_eq!(paths(&script), want);
 }
 
 #[test]
