@@ -1,5 +1,6 @@
 //! Metadata that every object has.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -82,9 +83,32 @@ const READ: &[&str] = &[
     "failure-domain.beta.kubernetes.io/",
 ];
 
+/// Keys that nearly every Node has: kept once for all.
+const COMMON: &[&str] = &[
+    "node.beta.kubernetes.io/instance-id",
+    "node.inspur.com/subnet-id",
+    "node.inspur.com/vpc-id",
+    "alpha.kubernetes.io/provided-node-ip",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+];
+
+type Key = Cow<'static, str>;
+
+fn shared(key: Box<str>) -> Key {
+    match COMMON.iter().find(|common| ***common == *key) {
+        Some(common) => Cow::Borrowed(common),
+        None => Cow::Owned(key.into()),
+    }
+}
+
 /// Labels or annotations: the pairs whose key is read, in the order of their keys.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Pairs(Box<[(Box<str>, Box<str>)]>);
+pub struct Pairs(Box<[(Key, Box<str>)]>);
 
 impl Pairs {
     /// The value of `key`.
@@ -107,8 +131,10 @@ impl Pairs {
 impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Pairs {
     /// Takes every pair, read or not. Of two with one key the last counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let sorted: BTreeMap<Box<str>, Box<str>> =
-            pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let sorted: BTreeMap<Key, Box<str>> = pairs
+            .into_iter()
+            .map(|(k, v)| (shared(k.into()), v.into()))
+            .collect();
         Self(sorted.into_iter().collect())
     }
 }
