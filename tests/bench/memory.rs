@@ -56,7 +56,7 @@ pub(crate) fn large_cluster(report: &Report) {
         .api_server
         .log()
         .wait_until(PATIENCE, |requests| requests.iter().any(|r| watches(&r.target)));
-    let taken = begun.elapsed();
+    let (taken, cpu) = (begun.elapsed(), daemon.activity().cpu);
     assert!(listed, "it never listed\n{}", daemon.output());
     world.until_silent(QUIET);
     let listed = daemon.memory();
@@ -68,6 +68,7 @@ pub(crate) fn large_cluster(report: &Report) {
         "spawn → all are known (the simulator's time included)",
         Millis(taken),
     );
+    report.tell("  CPU of the daemon until then", Millis(cpu));
 
     for number in 0..NODES {
         world.api.put_unchecked(Resource::Nodes, large_node(number, 1));

@@ -53,6 +53,12 @@ impl Daemon {
         Self { child, log }
     }
 
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&self) -> bool {
+        // what has ended and is not reaped has no memory
+        self.proc("status").contains("VmRSS:")
+    }
+
     /// What it logged.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

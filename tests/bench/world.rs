@@ -113,12 +113,19 @@ impl World {
 
     /// Waits until `look` holds for the cloud.
     pub(crate) fn until(&self, what: &str, daemon: &Daemon, mut look: impl FnMut(&State) -> bool) {
-        let found = self.cloud.wait_until(PATIENCE, |state| look(state).then_some(()));
-        assert!(
-            found.is_some(),
-            "{what}: it never came to that\n{}",
-            daemon.output()
-        );
+        let deadline = Instant::now() + PATIENCE;
+        let glance = Duration::from_secs(1);
+        while self
+            .cloud
+            .wait_until(glance, |state| look(state).then_some(()))
+            .is_none()
+        {
+            assert!(
+                daemon.is_running() && Instant::now() < deadline,
+                "{what}: it never came to that\n{}",
+                daemon.output()
+            );
+        }
     }
 
     /// Waits until every Service has an address.
