@@ -4,9 +4,10 @@
 //! comes from the Nodes alone.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::controllers::few::Few;
 use crate::k8s::types::{Node, Timestamp};
 
 /// A Node in the order of precedence: the least holds the instance.
@@ -21,7 +22,7 @@ struct Claimant {
 /// The claims of all Nodes on instances, each by its provider ID.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    by_id: HashMap<Box<str>, BTreeSet<Claimant>>,
+    by_id: HashMap<Box<str>, Few<Claimant>>,
     by_node: HashMap<Arc<str>, (Claimant, Box<str>)>,
 }
 
