@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use log::{debug, warn};
 use serde_json::{Value, json};
 
@@ -85,8 +85,7 @@ impl ObjectRef {
 /// Takes events. Clones feed the same sink.
 #[derive(Clone)]
 pub struct EventRecorder {
-    /// Boxed: the channel's room is taken from the start.
-    queue: Sender<Box<Occurrence>>,
+    queue: Sender<Occurrence>,
     dropped: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
 }
@@ -97,7 +96,7 @@ pub struct EventSink {
     client: Client,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
-    queue: Receiver<Box<Occurrence>>,
+    queue: Receiver<Occurrence>,
     dropped: Arc<AtomicU64>,
     correlator: Correlator,
     pending: Option<Pending>,
@@ -130,7 +129,7 @@ enum Action {
     Count,
 }
 
-/// Source: client-go `record.maxQueuedEvents`.
+/// So many may be queued, give or take one for each thread that records. Source: client-go `record.maxQueuedEvents`.
 const QUEUE: usize = 1000;
 /// Source: client-go `record.maxTriesPerEvent`, `defaultSleepDuration`.
 const TRIES: u32 = 12;
@@ -150,7 +149,7 @@ pub fn recorder(
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
 ) -> (EventRecorder, EventSink) {
-    let (sender, receiver) = bounded(QUEUE);
+    let (sender, receiver) = unbounded();
     let dropped = Arc::new(AtomicU64::new(0));
     let recorder = EventRecorder {
         queue: sender,
@@ -190,7 +189,8 @@ impl EventRecorder {
             at: self.clock.now(),
             wall: self.clock.wall(),
         };
-        if self.queue.try_send(Box::new(occurrence)).is_err() {
+        // a bounded channel would take the room for all of them from the start
+        if self.queue.len() >= QUEUE || self.queue.send(occurrence).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -217,7 +217,7 @@ impl EventSink {
                 }
                 Step::Idle => select! {
                     recv(self.queue) -> occurrence => match occurrence {
-                        Ok(occurrence) => self.accept(*occurrence),
+                        Ok(occurrence) => self.accept(occurrence),
                         // nobody is left to record anything
                         Err(_) => { stop.wait(Duration::MAX); }
                     },
@@ -233,7 +233,7 @@ impl EventSink {
         let now = self.clock.now();
         match self.pending.take() {
             None => match self.queue.try_recv() {
-                Ok(occurrence) => self.accept(*occurrence),
+                Ok(occurrence) => self.accept(occurrence),
                 Err(_) => return Step::Idle,
             },
             Some(pending) if pending.due > now => {

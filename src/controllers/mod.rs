@@ -1,5 +1,6 @@
 //! The controllers: each turns what the stores hold into calls to the cloud and patches to the API server.
 
+mod few;
 pub mod node;
 pub mod node_lifecycle;
 pub mod service;

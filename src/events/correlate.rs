@@ -5,7 +5,6 @@
 //! 2. What was said before is counted, not said again.
 //! 3. An object that says more than 25 things, and then more than one in five minutes, is not heard.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::recent::Recent;
@@ -44,7 +43,7 @@ struct Sent {
 
 /// What an object said for one reason.
 struct Group {
-    messages: BTreeSet<Box<str>>,
+    messages: Vec<Box<str>>,
     last: Instant,
 }
 
@@ -141,20 +140,26 @@ impl Correlator {
 
     fn is_one_of_many(&mut self, group: &str, occurrence: &Occurrence) -> bool {
         let group = self.groups.entry(group, || Group {
-            messages: BTreeSet::new(),
+            messages: Vec::new(),
             last: occurrence.at,
         });
         if occurrence.at.saturating_duration_since(group.last) > GAP {
             group.messages.clear();
         }
         group.last = occurrence.at;
-        if group.messages.contains(&*occurrence.message) {
+        if group
+            .messages
+            .iter()
+            .any(|message| **message == *occurrence.message)
+        {
             return false;
         }
         if group.messages.len() + 1 >= DIFFERENT {
             return true;
         }
-        group.messages.insert(occurrence.message.as_str().into());
+        // one message is the rule
+        group.messages.reserve_exact(1);
+        group.messages.push(occurrence.message.as_str().into());
         false
     }
 

@@ -1,20 +1,22 @@
 //! A map that forgets what has not been used for longest.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 
-/// At most `capacity` values, by key.
+/// At most `capacity` values, by key. Keys are long, and only their hash is kept: once in 2^64 two share a value.
 pub(super) struct Recent<V> {
     capacity: usize,
+    hasher: RandomState,
     uses: u64,
-    values: HashMap<Arc<str>, (u64, V)>,
-    by_use: BTreeMap<u64, Arc<str>>,
+    values: HashMap<u64, (u64, V)>,
+    by_use: BTreeMap<u64, u64>,
 }
 
 impl<V> Recent<V> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
+            hasher: RandomState::new(),
             uses: 0,
             values: HashMap::new(),
             by_use: BTreeMap::new(),
@@ -24,21 +26,19 @@ impl<V> Recent<V> {
     /// The value of `key`, made if there is none. It is now the one used last.
     pub(super) fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
         self.uses += 1;
-        let key: Arc<str> = match self.values.get_key_value(key) {
-            Some((key, (used, _))) => {
+        let key = self.hasher.hash_one(key);
+        match self.values.get(&key) {
+            Some((used, _)) => {
                 self.by_use.remove(used);
-                Arc::clone(key)
             }
-            None => {
-                if self.values.len() >= self.capacity {
-                    if let Some((_, oldest)) = self.by_use.pop_first() {
-                        self.values.remove(&oldest);
-                    }
+            None if self.values.len() >= self.capacity => {
+                if let Some((_, oldest)) = self.by_use.pop_first() {
+                    self.values.remove(&oldest);
                 }
-                key.into()
             }
-        };
-        self.by_use.insert(self.uses, Arc::clone(&key));
+            None => {}
+        }
+        self.by_use.insert(self.uses, key);
         let (used, value) = self.values.entry(key).or_insert_with(|| (0, make()));
         *used = self.uses;
         value

@@ -84,6 +84,9 @@ pub(super) enum Outcome {
     Failed,
 }
 
+/// Room for so many keys is kept when nothing is queued.
+const ROOM_KEPT: usize = 64;
+
 /// One turn of so many begins with a later lane, so that no lane waits for ever for the ones before it.
 const TURNS: u64 = 8;
 
@@ -311,6 +314,10 @@ impl State {
         let is_idle = |e: &Entry| matches!(e.at, At::Nowhere) && e.wait.is_none() && e.failures == 0;
         if self.entries.get(key).is_some_and(is_idle) {
             self.entries.remove(key);
+            if self.entries.is_empty() {
+                // the first list may have filled it with everything there is
+                self.entries.shrink_to(ROOM_KEPT);
+            }
         }
     }
 }

@@ -4,71 +4,74 @@
 //! comes from the Nodes alone.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::controllers::few::Few;
 use crate::k8s::types::{Node, Timestamp};
 
-/// A Node in the order of precedence: the least holds the instance.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Claimant {
+/// A Node and the instance that it claims. Of the claims on one instance the least holds it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
     has_id: Reverse<bool>,
     created: Timestamp,
     uid: Box<str>,
     name: Arc<str>,
+    id: Arc<str>,
 }
 
 /// The claims of all Nodes on instances, each by its provider ID.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    by_id: HashMap<Box<str>, BTreeSet<Claimant>>,
-    by_node: HashMap<Arc<str>, (Claimant, Box<str>)>,
+    by_id: HashMap<Arc<str>, Few<Arc<Claim>>>,
+    by_node: HashMap<Arc<str>, Arc<Claim>>,
 }
 
 impl Claims {
     /// The Node says that it is the instance `id`, and no other any more. Returns the names of those whose turn it may be
     /// because of that.
     pub(super) fn add(&mut self, name: &Arc<str>, node: &Node, id: &str) -> Vec<Arc<str>> {
-        let claimant = Claimant {
+        let claim = Claim {
             has_id: Reverse(!node.provider_id.is_empty()),
             // without a creation time nobody is older; such an object does not come from a real server
             created: node.meta.creation_timestamp.unwrap_or(Timestamp(u64::MAX)),
             uid: node.meta.uid.clone(),
             name: Arc::clone(name),
+            id: id.into(),
         };
-        let is_known = self
-            .by_node
-            .get(name)
-            .is_some_and(|(known, of)| *known == claimant && **of == *id);
-        if is_known {
+        if self.by_node.get(name).is_some_and(|known| **known == claim) {
             return Vec::new();
         }
         let freed = self.remove(name);
-        self.by_id.entry(id.into()).or_default().insert(claimant.clone());
-        self.by_node.insert(Arc::clone(name), (claimant, id.into()));
+        let claim = Arc::new(claim);
+        self.by_id
+            .entry(Arc::clone(&claim.id))
+            .or_default()
+            .insert(Arc::clone(&claim));
+        self.by_node.insert(Arc::clone(name), claim);
         freed
     }
 
     /// The Node is gone. Returns the names of those who wanted to be its instance.
     pub(super) fn remove(&mut self, name: &str) -> Vec<Arc<str>> {
-        let Some((claimant, id)) = self.by_node.remove(name) else {
+        let Some(claim) = self.by_node.remove(name) else {
             return Vec::new();
         };
-        let Some(claimants) = self.by_id.get_mut(&id) else {
+        let Some(claims) = self.by_id.get_mut(&claim.id) else {
             return Vec::new();
         };
-        claimants.remove(&claimant);
-        let others: Vec<Arc<str>> = claimants.iter().map(|other| Arc::clone(&other.name)).collect();
+        claims.remove(&claim);
+        let others: Vec<Arc<str>> = claims.iter().map(|other| Arc::clone(&other.name)).collect();
         if others.is_empty() {
-            self.by_id.remove(&id);
+            self.by_id.remove(&claim.id);
         }
         others
     }
 
     /// The other Node that holds the instance which this one claims, if another does.
     pub(super) fn holder(&self, name: &str) -> Option<Arc<str>> {
-        let (_, id) = self.by_node.get(name)?;
-        let first = &self.by_id.get(id)?.first()?.name;
+        let claim = self.by_node.get(name)?;
+        let first = &self.by_id.get(&claim.id)?.first()?.name;
         (**first != *name).then(|| Arc::clone(first))
     }
 }

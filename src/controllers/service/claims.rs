@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::cloud::{Claim, Denied};
+use crate::controllers::few::Few;
 use crate::k8s::types::{ObjectMeta, Timestamp};
 
 /// A Service in the order of precedence: the least holds the claim.
@@ -22,8 +23,8 @@ struct Claimant {
 /// A Service keeps a claim that it no longer makes until it is settled: until what it had made there is gone from the cloud.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    by_claim: HashMap<Claim, BTreeSet<Claimant>>,
-    by_service: BTreeMap<Arc<str>, (Claimant, BTreeSet<Claim>)>,
+    by_claim: HashMap<Claim, Few<Claimant>>,
+    by_service: BTreeMap<Arc<str>, (Claimant, Few<Claim>)>,
 }
 
 impl Claims {
@@ -55,7 +56,7 @@ impl Claims {
         let (_, held) = self
             .by_service
             .entry(Arc::clone(key))
-            .or_insert_with(|| (claimant.clone(), BTreeSet::new()));
+            .or_insert_with(|| (claimant.clone(), Few::default()));
         for claim in claims {
             if held.insert(claim.clone()) {
                 let claimants = self.by_claim.entry(claim).or_default();
