@@ -82,9 +82,10 @@ impl ObjectRef {
     }
 }
 
-/// Takes events. Clones feed the same sink.
+/// Takes events, in the name of one component. Clones and namesakes feed the same sink.
 #[derive(Clone)]
 pub struct EventRecorder {
+    component: &'static str,
     queue: Sender<Occurrence>,
     dropped: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
@@ -92,7 +93,6 @@ pub struct EventRecorder {
 
 /// Sends them.
 pub struct EventSink {
-    component: &'static str,
     client: Client,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
@@ -152,12 +152,12 @@ pub fn recorder(
     let (sender, receiver) = unbounded();
     let dropped = Arc::new(AtomicU64::new(0));
     let recorder = EventRecorder {
+        component,
         queue: sender,
         dropped: Arc::clone(&dropped),
         clock: Arc::clone(&clock),
     };
     let sink = EventSink {
-        component,
         client,
         clock,
         random,
@@ -171,6 +171,14 @@ pub fn recorder(
 }
 
 impl EventRecorder {
+    /// One that feeds the same sink in the name of another component.
+    pub fn named(&self, component: &'static str) -> Self {
+        Self {
+            component,
+            ..self.clone()
+        }
+    }
+
     /// Records an event, without waiting; drops it when too many are queued. `reason` is a word in `PascalCase` from a
     /// fixed set; `message` is a sentence, cut at 1024 bytes, without secrets, and best without numbers that
     /// differ each time, for equal messages are counted.
@@ -182,6 +190,7 @@ impl EventRecorder {
         message: impl Into<String>,
     ) {
         let occurrence = Occurrence {
+            component: self.component,
             object: object.clone(),
             kind,
             reason,
@@ -346,7 +355,7 @@ impl EventSink {
         let namespace = event.occurrence.object.namespace_of_events();
         let path = format!("/api/v1/namespaces/{}/events", percent_encode(namespace));
         let mut call = match action {
-            Action::Create => Call::create(path, &body_of(event, self.component)),
+            Action::Create => Call::create(path, &body_of(event)),
             Action::Count => {
                 let path = format!("{path}/{}", percent_encode(&event.name));
                 Call::patch(path, PatchType::Merge, &count_of(event))
@@ -367,7 +376,7 @@ impl EventSink {
     }
 }
 
-fn body_of(event: &Event, component: &str) -> Value {
+fn body_of(event: &Event) -> Value {
     let occurrence = &event.occurrence;
     let object = &occurrence.object;
     let mut involved = json!({
@@ -388,11 +397,11 @@ fn body_of(event: &Event, component: &str) -> Value {
         "type": occurrence.kind.as_str(),
         "reason": occurrence.reason,
         "message": occurrence.message,
-        "source": {"component": component},
+        "source": {"component": occurrence.component},
         "firstTimestamp": seconds(event.first),
         "lastTimestamp": seconds(occurrence.wall),
         "count": event.count,
-        "reportingComponent": component,
+        "reportingComponent": occurrence.component,
         "reportingInstance": "",
     })
 }
@@ -511,6 +520,28 @@ mod tests {
 
     const MANAGER: &str = "?fieldManager=inspur-cloud-controller-manager";
     const NAME: &str = "web.18fae27693b40000";
+
+    #[test]
+    fn namesakes_speak_for_themselves_through_one_sink() {
+        let mut world = world([]);
+        world.say("busy");
+        world.recorder = world.recorder.named("node-controller");
+        world.say("busy");
+        let (_, requests) = world.send();
+        let said_by: Vec<_> = requests
+            .iter()
+            .map(|(call, body)| {
+                (
+                    call.split(' ').next().unwrap(),
+                    body["source"]["component"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            said_by,
+            [("POST", "service-controller"), ("POST", "node-controller")]
+        );
+    }
 
     #[test]
     fn an_event_is_created_and_then_counted() {

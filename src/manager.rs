@@ -197,7 +197,7 @@ impl Daemon<'_> {
         info!(cluster_id = cluster.as_str(); "starting the controllers");
         let flags = &self.config.flags;
         let cloud = self.inspur(cluster);
-        let mut crew = Crew::new(self);
+        let mut crew = Crew::new(self, threads);
         let (node_writer, nodes) = store::<Node>();
         let mut node_handlers = Vec::new();
         if flags.controllers.enables(controllers::SERVICE) {

@@ -14,6 +14,8 @@ use crate::runtime::random::Random;
 /// Something that was recorded.
 #[derive(Debug, Clone)]
 pub(super) struct Occurrence {
+    /// Who says it.
+    pub(super) component: &'static str,
     pub(super) object: ObjectRef,
     pub(super) kind: EventType,
     pub(super) reason: &'static str,
@@ -88,6 +90,7 @@ impl Correlator {
     pub(super) fn correlate(&mut self, mut occurrence: Occurrence, random: &Random) -> Option<Event> {
         let object = &occurrence.object;
         let said_by = [
+            occurrence.component,
             object.api_version,
             object.kind,
             &object.namespace,
@@ -232,6 +235,7 @@ mod tests {
     impl Driven {
         fn say_of(&mut self, object: &str, kind: EventType, message: &str) -> Option<Event> {
             let occurrence = Occurrence {
+                component: "tests",
                 object: ObjectRef {
                     api_version: "v1",
                     kind: "Service",

@@ -6,9 +6,24 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use super::api::Retrying;
+use super::model::{Probe, ProbeKind};
 use crate::http::{Error, Method, Request, Response, Transport};
 use crate::k8s::types::{Node, NodeAddress, Protocol, Service, ServicePort};
 use crate::runtime::backoff::Backoff;
+
+/// A health check by HTTP with every setting.
+pub(super) fn http_probe() -> Probe {
+    Probe {
+        kind: ProbeKind::Http {
+            domain: "shop.example".into(),
+            path: "/healthz".into(),
+        },
+        port: 31000.try_into().ok(),
+        period_seconds: 10,
+        timeout_seconds: 5,
+        tries: 3,
+    }
+}
 
 /// Four attempts, no waiting.
 pub(super) fn eager() -> Retrying {

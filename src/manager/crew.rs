@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Daemon;
 use crate::cloud::CloudProvider;
+use crate::config::PROGRAM;
 use crate::controllers::node::{NodeController, NodeSyncer, Share};
 use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
 use crate::controllers::service::{BackendView, ServiceController, Syncer};
@@ -28,8 +29,8 @@ pub(super) struct Crew<'a> {
     working: Receiver<()>,
     /// What they write with.
     writes: Vec<k8s::Client>,
-    /// Held by every thread that sends events.
-    unflushed: Sender<()>,
+    /// Of whom the controllers' recorders are namesakes.
+    recorder: EventRecorder,
     flushing: Receiver<()>,
     /// What events are sent with.
     events: k8s::Client,
@@ -48,20 +49,27 @@ pub(super) struct Leaving {
 }
 
 impl<'a> Crew<'a> {
-    /// Nobody yet.
-    pub(super) fn new(daemon: &'a Daemon<'a>) -> Self {
+    /// Nobody yet, but for the thread that sends everybody's events.
+    pub(super) fn new(daemon: &'a Daemon<'a>, threads: &mut Supervisor) -> Self {
         let ((alive, working), (unflushed, flushing)) = (bounded(0), bounded(0));
         // events are still sent when it is time to stop
         let events = daemon
             .api_server
             .client("events", ClientKind::Events, StopToken::never());
+        let (clock, random) = (Arc::clone(&daemon.clock), Arc::clone(&daemon.random));
+        let (recorder, sink) = recorder(PROGRAM, events.clone(), clock, random);
+        let stop = daemon.stop.token();
+        threads.spawn("events", move || {
+            let _unflushed: Sender<()> = unflushed;
+            sink.run(&stop);
+        });
         Self {
             daemon,
             hooks: Vec::new(),
             alive,
             working,
             writes: Vec::new(),
-            unflushed,
+            recorder,
             flushing,
             events,
         }
@@ -93,7 +101,7 @@ impl<'a> Crew<'a> {
     ) -> Handler<Node> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
-        let recorder = self.recorder(threads, "events-service", "service-controller");
+        let recorder = self.recorder.named("service-controller");
         let (writer, services) = store::<Service>();
         let syncer = Syncer::new(
             cloud,
@@ -140,7 +148,7 @@ impl<'a> Crew<'a> {
     ) -> Handler<Node> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("node-controller"), &self.daemon.config.flags);
-        let recorder = self.recorder(threads, "events-node", "cloud-node-controller");
+        let recorder = self.recorder.named("cloud-node-controller");
         let syncer = NodeSyncer::new(
             cloud,
             client,
@@ -201,7 +209,7 @@ impl<'a> Crew<'a> {
             },
         };
         let client = self.client("node-controller");
-        let recorder = self.recorder(threads, "events-life", node_lifecycle::COMPONENT);
+        let recorder = self.recorder.named(node_lifecycle::COMPONENT);
         let clock = Arc::clone(&self.daemon.clock);
         let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock);
         self.spawn(threads, "node-lifecycle", move |stop| lifecycle.run(stop));
@@ -215,18 +223,6 @@ impl<'a> Crew<'a> {
                 .client(component, ClientKind::Controllers, self.daemon.stop.token());
         self.writes.push(client.clone());
         client
-    }
-
-    /// A recorder of events in the name of `component`, and the thread that sends them.
-    fn recorder(&mut self, threads: &mut Supervisor, thread: &str, component: &'static str) -> EventRecorder {
-        let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
-        let (recorder, sink) = recorder(component, self.events.clone(), clock, random);
-        let (stop, unflushed) = (self.daemon.stop.token(), self.unflushed.clone());
-        threads.spawn(thread, move || {
-            let _unflushed = unflushed;
-            sink.run(&stop);
-        });
-        recorder
     }
 
     /// A thread that may write.

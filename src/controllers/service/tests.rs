@@ -66,7 +66,21 @@ impl World {
 
     /// With the Service `web` on `lb-1`, synced once.
     fn serving() -> Self {
-        let mut world = Self::new();
+        Self::new().with_web()
+    }
+
+    /// The same with one Node.
+    fn serving_on(node: &str) -> Self {
+        let world = Self::new();
+        world
+            .api
+            .create(Resource::Nodes, &json!({"metadata": {"name": node}}))
+            .unwrap();
+        world.with_web()
+    }
+
+    fn with_web(self) -> Self {
+        let mut world = self;
         world.create("web", "lb-1", 80);
         world.refresh();
         world.sync("web").unwrap();
@@ -178,14 +192,7 @@ fn a_service_is_marked_before_the_first_write_and_its_status_is_set_after() {
 
 #[test]
 fn our_own_writes_ask_for_no_sync_and_a_repeated_sync_writes_nothing() {
-    let mut world = World::new();
-    world
-        .api
-        .create(Resource::Nodes, &json!({"metadata": {"name": "n1"}}))
-        .unwrap();
-    world.create("web", "lb-1", 80);
-    world.refresh();
-    world.sync("web").unwrap();
+    let mut world = World::serving_on("n1");
     world.reasons();
     let version = world.api.version();
     // with the store still behind our own writes, and then with them in it
@@ -203,14 +210,7 @@ fn our_own_writes_ask_for_no_sync_and_a_repeated_sync_writes_nothing() {
 
 #[test]
 fn a_node_change_updates_and_is_told_as_such() {
-    let mut world = World::new();
-    world
-        .api
-        .create(Resource::Nodes, &json!({"metadata": {"name": "n1"}}))
-        .unwrap();
-    world.create("web", "lb-1", 80);
-    world.refresh();
-    world.sync("web").unwrap();
+    let mut world = World::serving_on("n1");
     world.reasons();
     world
         .api

@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::inspur::api::wire;
     use crate::inspur::model::{ForwardRule, Frontend, Protocol, Settings};
+    use crate::inspur::testing::http_probe;
 
     fn spec(health: HealthCheck) -> ListenerSpec {
         ListenerSpec {
@@ -130,19 +131,6 @@ mod tests {
                 rule: ForwardRule::WeightedRoundRobin,
                 health,
             },
-        }
-    }
-
-    fn http_probe() -> Probe {
-        Probe {
-            kind: ProbeKind::Http {
-                domain: "shop.example".into(),
-                path: "/healthz".into(),
-            },
-            port: 31000.try_into().ok(),
-            period_seconds: 10,
-            timeout_seconds: 5,
-            tries: 3,
         }
     }
 

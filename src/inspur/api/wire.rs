@@ -286,19 +286,7 @@ struct TokenErrorWire {
 mod tests {
     use super::*;
     use crate::inspur::model::Frontend;
-
-    fn http_probe() -> Probe {
-        Probe {
-            kind: ProbeKind::Http {
-                domain: "shop.example".into(),
-                path: "/healthz".into(),
-            },
-            port: 31000.try_into().ok(),
-            period_seconds: 10,
-            timeout_seconds: 5,
-            tries: 3,
-        }
-    }
+    use crate::inspur::testing::http_probe;
 
     #[test]
     fn a_listener_decodes_in_every_spelling() {
