@@ -28,6 +28,7 @@ use crate::k8s::{self, Call};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::{Clock, SystemClock};
+use crate::runtime::gate::Gate;
 use crate::runtime::random::Random;
 use crate::runtime::stop::Stop;
 use crate::runtime::supervise::Supervisor;
@@ -62,8 +63,9 @@ pub enum Error {
 /// Everything that keeps it from starting, all at once; or why it ended.
 pub fn run(config: &Config) -> Result<(), Vec<Error>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let stop = Stop::new();
-    let (api_server, cloud) = (api_server(&config.flags, &stop, &clock), cloud_agent(config));
+    let (stop, gate) = (Stop::new(), Gate::open());
+    let api_server = api_server(&config.flags, &stop, &gate, &clock);
+    let (api_server, cloud) = (api_server, cloud_agent(config));
     let (api_server, cloud) = match (api_server, cloud) {
         (Ok(api_server), Ok(cloud)) => (api_server, cloud),
         (api_server, cloud) => return Err(api_server.err().into_iter().chain(cloud.err()).collect()),
@@ -75,6 +77,7 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
         clock,
         random: Arc::new(Random::from_entropy()),
         stop,
+        gate,
         api_server,
         cloud,
     };
@@ -85,7 +88,8 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
 /// Reads files and the environment, and asks nobody.
 pub fn faults_beside_the_cloud_config(flags: &Flags) -> Vec<Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let api_server = api_server(flags, &Stop::new(), &clock).err();
+    let gate = Gate::open();
+    let api_server = api_server(flags, &Stop::new(), &gate, &clock).err();
     let proxy = ProxyRules::from_env(|name| std::env::var(name).ok()).err();
     api_server.into_iter().chain(proxy.map(Error::from)).collect()
 }
@@ -96,6 +100,7 @@ struct Daemon<'a> {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     stop: Stop,
+    gate: Gate,
     api_server: Connector,
     cloud: Arc<Agent>,
 }
@@ -233,6 +238,7 @@ impl Daemon<'_> {
         Arc::new(InspurCloud::new(
             options,
             transport,
+            self.gate.clone(),
             Arc::clone(&self.clock),
             self.stop.token(),
         ))
@@ -297,13 +303,14 @@ const START_BACKOFF: Backoff = Backoff {
 /// Exit code of a second signal.
 const EXIT_AT_ONCE: i32 = 130;
 
-fn api_server(flags: &Flags, stop: &Stop, clock: &Arc<dyn Clock>) -> Result<Connector, Error> {
+fn api_server(flags: &Flags, stop: &Stop, gate: &Gate, clock: &Arc<dyn Clock>) -> Result<Connector, Error> {
     Ok(connect(ConnectOptions {
         kubeconfig: flags.kubeconfig.as_deref(),
         master: flags.master.as_deref(),
         qps: flags.kube_api_qps.unwrap_or(0.0),
         burst: flags.kube_api_burst,
         stop: stop.token(),
+        gate: gate.clone(),
         clock: Arc::clone(clock),
     })?)
 }

@@ -238,6 +238,9 @@ pub enum Error {
         /// How long the other side wants us to wait.
         retry_after: Option<Duration>,
     },
+    /// The lease is not provably ours (any more); what was begun is finished by whoever leads.
+    #[error("not leading")]
+    NotLeading,
     /// The daemon is stopping; what was begun is finished by the next run.
     #[error("stopping")]
     Stopped,
@@ -248,7 +251,7 @@ impl Error {
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Rejected { reason, .. } | Self::NotFound { reason, .. } => Some(reason),
-            Self::Unavailable { .. } | Self::Stopped => None,
+            Self::Unavailable { .. } | Self::NotLeading | Self::Stopped => None,
         }
     }
 
@@ -257,7 +260,7 @@ impl Error {
         match self {
             Self::Rejected { .. } => Retry::OnChange,
             Self::Unavailable { retry_after, .. } => Retry::after(*retry_after),
-            Self::NotFound { .. } | Self::Stopped => Retry::Backoff,
+            Self::NotFound { .. } | Self::NotLeading | Self::Stopped => Retry::Backoff,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
+use crate::runtime::gate::Permit;
+
 pub mod agent;
 pub mod bucket;
 pub mod proxy;
@@ -61,10 +63,12 @@ impl fmt::Display for Method {
 }
 
 /// What to ask. `Debug` leaves out header values, which may be secret, and the body.
+///
+/// Only a read can be built without a [`Permit`].
 #[derive(Clone)]
 pub struct Request {
-    /// The verb.
-    pub method: Method,
+    method: Method,
+    permit: Option<Permit>,
     /// Absolute, percent-encoded.
     pub url: String,
     /// Names in any case; values without line breaks.
@@ -76,15 +80,35 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request without headers or body, under the default limits.
-    pub fn new(method: Method, url: impl Into<String>) -> Self {
+    /// A read, without headers, under the default limits.
+    pub fn get(url: impl Into<String>) -> Self {
         Self {
-            method,
+            method: Method::Get,
+            permit: None,
             url: url.into(),
             headers: Vec::new(),
             body: None,
             limits: Limits::default(),
         }
+    }
+
+    /// Any request, without headers or body, under the default limits. It is not sent once `permit` no longer holds.
+    pub fn permitted(permit: Permit, method: Method, url: impl Into<String>) -> Self {
+        Self {
+            method,
+            permit: Some(permit),
+            ..Self::get(url)
+        }
+    }
+
+    /// The verb.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Whether it may be sent now.
+    pub fn is_permitted(&self) -> bool {
+        self.permit.as_ref().is_none_or(Permit::holds)
     }
 
     /// Adds a header.
@@ -228,6 +252,9 @@ pub enum Error {
         /// What is wrong with it; never a header's value.
         reason: String,
     },
+    /// The permit no longer holds: another replica may be writing. Nothing that could have an effect was sent.
+    #[error("not leading: the lease is not provably ours")]
+    NotPermitted,
     /// [`Transport::shutdown`] was called.
     #[error("stopped")]
     Stopped,
@@ -246,7 +273,7 @@ impl Error {
     /// Whether the peer may have acted.
     pub fn sent(&self) -> Sent {
         match self {
-            Self::Connect { .. } | Self::Tls { .. } | Self::Invalid { .. } => Sent::No,
+            Self::Connect { .. } | Self::Tls { .. } | Self::Invalid { .. } | Self::NotPermitted => Sent::No,
             Self::NoAnswer { .. } | Self::Stopped => Sent::Perhaps,
         }
     }
@@ -276,6 +303,7 @@ pub fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::gate::Harmless;
 
     #[test]
     fn what_is_reserved_is_encoded() {
@@ -313,7 +341,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_header_and_no_body() {
-        let request = Request::new(Method::Post, "https://x/y")
+        let permit = Permit::harmless(Harmless::Outside);
+        let request = Request::permitted(permit, Method::Post, "https://x/y")
             .header("Authorization", "Bearer s3cret")
             .body("text/plain", "s3cret");
         assert_eq!(format!("{request:?}"), "POST https://x/y");

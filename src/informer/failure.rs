@@ -54,7 +54,7 @@ impl Failure {
                 source: http::Error::Invalid { .. },
                 ..
             } => Self::Rejected,
-            Error::NoAnswer { .. } | Error::Stopped { .. } => Self::Unreachable,
+            Error::NoAnswer { .. } | Error::NotLeading { .. } | Error::Stopped { .. } => Self::Unreachable,
             Error::Unauthorized { .. } | Error::Credentials { .. } => Self::Unauthorized,
             Error::Forbidden { .. } | Error::NotFound { .. } | Error::NotServed { .. } => Self::Denied,
             Error::Conflict { .. } | Error::AlreadyExists { .. } => Self::Rejected,

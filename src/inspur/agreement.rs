@@ -16,6 +16,7 @@ use crate::cloud::{
 use crate::http::Transport;
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
 use crate::runtime::clock::ManualClock;
+use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 use crate::runtime::stop::StopToken;
@@ -43,7 +44,7 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
     let clock = Arc::new(clock.clone());
     let transport: Arc<dyn Transport> =
         Arc::new(InProcess::with_clock(Arc::new(cloud.clone()), clock.clone()));
-    InspurCloud::new(options, transport, clock, StopToken::never())
+    InspurCloud::new(options, transport, Gate::open(), clock, StopToken::never())
 }
 
 fn secret(secret: &Secret) -> SecretSource {

@@ -169,7 +169,7 @@ impl Transport for FakeApi {
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
         std::thread::yield_now();
         let path = request.url.strip_prefix(BASE).expect("below the base");
-        let line = format!("{} {path}", request.method);
+        let line = format!("{} {path}", request.method());
         let number = {
             let mut log = self.log.lock().unwrap();
             log.push(line.clone());
@@ -179,7 +179,12 @@ impl Transport for FakeApi {
             .body
             .as_deref()
             .map(|bytes| serde_json::from_slice(bytes).unwrap());
-        let act = || self.state.lock().unwrap().act(request.method, path, body.clone());
+        let act = || {
+            self.state
+                .lock()
+                .unwrap()
+                .act(request.method(), path, body.clone())
+        };
         let answer = match self.fault(&line, number) {
             Some((acts, answer)) => {
                 if acts {

@@ -94,7 +94,7 @@ impl LoadBalancers for SlbLoadBalancers {
             match self.clear(slb, service) {
                 Ok(Change::Made) => change = Change::Made,
                 Ok(Change::None) => {}
-                Err(Error::Stopped) => return Err(Error::Stopped),
+                Err(error @ (Error::Stopped | Error::NotLeading)) => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -164,7 +164,7 @@ impl SlbLoadBalancers {
                         ensured.change = change;
                     }
                 }
-                Err(Error::Stopped) => return Err(Error::Stopped),
+                Err(error @ (Error::Stopped | Error::NotLeading)) => return Err(error),
                 // traffic enters by the new one: that is to be told although the old one is not clean yet
                 Err(error) => ensured.waiting.push(Waiting {
                     retry: error.retry(),
@@ -282,6 +282,7 @@ fn conflict_note(slb: &Slb<'_>, owner: &Owner, conflict: &Conflict) -> Waiting {
 fn explain(slb: &str, error: api::Error) -> Error {
     match error {
         api::Error::Stopped { .. } => Error::Stopped,
+        api::Error::NotLeading { .. } => Error::NotLeading,
         api::Error::NotFound { .. } => Error::NotFound {
             reason: reasons::LOAD_BALANCER_NOT_FOUND,
             message: format!("SLB {slb} does not exist; name one that does in the annotation {SLB_ID}"),

@@ -30,6 +30,7 @@ use crate::cloud::{CloudProvider, Instances, LoadBalancers};
 use crate::http::Transport;
 use crate::http::bucket::TokenBucket;
 use crate::runtime::clock::Clock;
+use crate::runtime::gate::Gate;
 use crate::runtime::stop::StopToken;
 
 use annotations::Defaults;
@@ -69,10 +70,11 @@ pub struct InspurCloud {
 }
 
 impl InspurCloud {
-    /// Speaks to the cloud and to its token service over `transport`. Waits end when `stop` is set.
+    /// Speaks to the cloud and to its token service over `transport`; changes have to pass `gate`. Waits end when `stop` is set.
     pub fn new(
         options: Options,
         transport: Arc<dyn Transport>,
+        gate: Gate,
         clock: Arc<dyn Clock>,
         stop: StopToken,
     ) -> Self {
@@ -85,7 +87,7 @@ impl InspurCloud {
         let Limit { qps, burst } = options.limit;
         let limit = Arc::new(TokenBucket::new(qps, burst, Arc::clone(&clock)));
         let limited = || exchanges().limited(Arc::clone(&limit));
-        let client = Client::new(&options.slb_url, Arc::clone(&tokens), limited());
+        let client = Client::new(&options.slb_url, Arc::clone(&tokens), limited(), gate.clone());
         let place = Place {
             region: options.region.map(Into::into),
             zone: options.zone.map(Into::into),
@@ -93,7 +95,7 @@ impl InspurCloud {
         let instances: Box<dyn Instances> = match &options.ecs_url {
             None => Box::new(Hearsay { place }),
             Some(url) => Box::new(EcsInstances::new(
-                Ecs::new(url, tokens, limited()),
+                Ecs::new(url, tokens, limited(), gate),
                 place,
                 Arc::clone(&clock),
             )),

@@ -287,6 +287,7 @@ mod tests {
     use crate::inspur::fake_slb::{BASE, FakeApi};
     use crate::inspur::testing::eager;
     use crate::runtime::clock::ManualClock;
+    use crate::runtime::gate::Gate;
     use crate::runtime::secret::Secret;
     use crate::runtime::secret_source::SecretSource;
     use crate::runtime::stop::StopToken;
@@ -298,7 +299,12 @@ mod tests {
             Exchanges::new(transport, Arc::new(clock.clone()), StopToken::never(), eager())
         };
         let credentials = Credentials::Static(SecretSource::Value(Secret::new("t0")));
-        let client = Client::new(BASE, Arc::new(Tokens::new(credentials, exchanges())), exchanges());
+        let client = Client::new(
+            BASE,
+            Arc::new(Tokens::new(credentials, exchanges())),
+            exchanges(),
+            Gate::open(),
+        );
         (Slbs::new(client, Arc::new(clock.clone())), clock)
     }
 

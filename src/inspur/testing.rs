@@ -145,7 +145,7 @@ impl Script {
 impl Transport for Script {
     fn exchange(&self, request: &Request) -> Result<Response, Error> {
         self.requests.lock().unwrap().push(Recorded {
-            method: request.method,
+            method: request.method(),
             url: request.url.clone(),
             headers: request.headers.clone(),
             body: request.body.clone().unwrap_or_default(),

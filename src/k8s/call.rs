@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::PROGRAM;
 use super::types::ObjectMeta;
 use crate::http::{Limits, Method};
+use crate::runtime::gate::{Gate, Harmless, Permit, Shut};
 
 /// One call: what to do with which path.
 #[derive(Debug, Clone)]
@@ -20,6 +21,29 @@ pub struct Call {
     pub limits: Limits,
     /// How long all attempts, and the waits between them, may take; a watch has one attempt.
     pub budget: Duration,
+    /// Why it needs no gate though it is no read.
+    harmless: Option<Harmless>,
+}
+
+/// What can be asked by creating it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Review {
+    /// Who has this token?
+    Token,
+    /// May that user do this?
+    SubjectAccess,
+    /// May we do this?
+    SelfSubjectAccess,
+}
+
+impl Review {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Token => "/apis/authentication.k8s.io/v1/tokenreviews",
+            Self::SubjectAccess => "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            Self::SelfSubjectAccess => "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        }
+    }
 }
 
 /// The kinds of PATCH in use. Source: kube-client.md 6.2.
@@ -50,6 +74,7 @@ impl Call {
             body: None,
             limits: Limits::default(),
             budget: BUDGET,
+            harmless: None,
         }
     }
 
@@ -70,6 +95,34 @@ impl Call {
             method: Method::Post,
             body: Some(("application/json", bytes)),
             ..Self::get(path)
+        }
+    }
+
+    /// Asks a question by creating what nobody keeps: a TokenReview, an access review. It needs no gate.
+    pub fn review(review: Review, body: &serde_json::Value) -> Self {
+        Self {
+            harmless: Some(Harmless::Review),
+            ..Self::create(review.path(), body)
+        }
+    }
+
+    /// For a change of the lease itself: it needs no gate, for it is what opens it.
+    pub fn of_lease(self) -> Self {
+        Self {
+            harmless: Some(Harmless::Lease),
+            ..self
+        }
+    }
+
+    /// Leave to send it now.
+    ///
+    /// # Errors
+    /// It changes something, and the gate is shut.
+    pub(super) fn permit(&self, gate: &Gate) -> Result<Permit, Shut> {
+        match (self.method, self.harmless) {
+            (_, Some(why)) => Ok(Permit::harmless(why)),
+            (Method::Get, None) => Ok(Permit::harmless(Harmless::Read)),
+            (_, None) => gate.pass(),
         }
     }
 

@@ -16,6 +16,7 @@ use super::types::Resource;
 use crate::http::bucket::TokenBucket;
 use crate::http::{self, Limits, Request, Response, Transport};
 use crate::runtime::clock::{Clock, SystemClock};
+use crate::runtime::gate::{Gate, Permit, Shut};
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
 
@@ -27,6 +28,8 @@ pub struct ClientOptions {
     pub transport: Arc<dyn Transport>,
     /// Who we are.
     pub auth: Arc<Auth>,
+    /// What changes have to pass.
+    pub gate: Gate,
     /// How fast it may ask; watches do not count. `None` for no limit.
     pub bucket: Option<Arc<TokenBucket>>,
     /// The part of the daemon that asks, for the User-Agent: `service-controller`. May be empty.
@@ -51,12 +54,14 @@ struct Shared {
 }
 
 impl Client {
-    /// Talks to `base` (scheme, host, port, perhaps a path) over `transport`, as nobody and without a limit.
+    /// Talks to `base` (scheme, host, port, perhaps a path) over `transport`, as nobody, without a limit, and with a gate that is
+    /// always open.
     pub fn new(base: &str, transport: Arc<dyn Transport>, stop: StopToken) -> Self {
         Self::with_options(ClientOptions {
             base: base.to_owned(),
             transport,
             auth: Arc::new(Auth::nobody()),
+            gate: Gate::open(),
             bucket: None,
             component: String::new(),
             stop,
@@ -139,6 +144,7 @@ impl Client {
     ) -> Result<T, Error> {
         let ClientOptions {
             auth,
+            gate,
             bucket,
             stop,
             clock,
@@ -176,7 +182,10 @@ impl Client {
                 Mode::Retry => Some(call.budget.saturating_sub(history.elapsed)),
                 Mode::Once | Mode::Watch => None,
             };
-            let failed = match self.attempt(call, &credential, left).and_then(&finish) {
+            let permit = call.permit(gate).map_err(|Shut| Error::NotLeading {
+                call: call.describe(),
+            })?;
+            let failed = match self.attempt(call, &credential, permit, left).and_then(&finish) {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
@@ -210,20 +219,25 @@ impl Client {
         &self,
         call: &Call,
         credential: &Credential,
+        permit: Permit,
         left: Option<Duration>,
     ) -> Result<Response, Failed> {
-        let request = self.request(call, credential, left);
+        let request = self.request(call, credential, permit, left);
         let response = self.0.options.transport.exchange(&request).map_err(|source| {
             let outcome = match &source {
                 http::Error::Connect { .. } => Outcome::NotSent,
                 http::Error::NoAnswer { .. } => Outcome::Broken,
                 // another attempt would meet the same certificate, or the same stop
-                http::Error::Tls { .. } | http::Error::Invalid { .. } | http::Error::Stopped => {
-                    Outcome::Final
-                }
+                http::Error::Tls { .. }
+                | http::Error::Invalid { .. }
+                | http::Error::NotPermitted
+                | http::Error::Stopped => Outcome::Final,
             };
             let error = match source {
                 http::Error::Stopped => Error::Stopped {
+                    call: call.describe(),
+                },
+                http::Error::NotPermitted => Error::NotLeading {
                     call: call.describe(),
                 },
                 source => Error::NoAnswer {
@@ -245,9 +259,15 @@ impl Client {
         }
     }
 
-    fn request(&self, call: &Call, credential: &Credential, left: Option<Duration>) -> Request {
+    fn request(
+        &self,
+        call: &Call,
+        credential: &Credential,
+        permit: Permit,
+        left: Option<Duration>,
+    ) -> Request {
         let url = format!("{}{}", self.0.options.base, call.path_with_owner());
-        let mut request = Request::new(call.method, url)
+        let mut request = Request::permitted(permit, call.method, url)
             .header("Accept", "application/json")
             .header("User-Agent", &self.0.user_agent);
         if let Some(authorization) = &credential.authorization {

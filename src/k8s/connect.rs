@@ -12,6 +12,7 @@ use crate::http::bucket::TokenBucket;
 use crate::http::proxy::ProxyRules;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
+use crate::runtime::gate::Gate;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
 use crate::runtime::yaml;
@@ -28,6 +29,8 @@ pub struct ConnectOptions<'a> {
     pub burst: u32,
     /// Ends a plug-in that prints credentials. Set it last: clients have stop tokens of their own.
     pub stop: StopToken,
+    /// What its clients' changes have to pass.
+    pub gate: Gate,
     /// Ages credentials.
     pub clock: Arc<dyn Clock>,
 }
@@ -80,6 +83,7 @@ pub struct Connector {
     server: String,
     agent: Arc<Agent>,
     auth: Arc<Auth>,
+    gate: Gate,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     controllers: Arc<TokenBucket>,
@@ -121,6 +125,7 @@ impl Connector {
             qps,
             burst,
             stop,
+            gate,
             clock,
             ..
         } = options;
@@ -152,6 +157,7 @@ impl Connector {
             server: access.server,
             agent,
             auth: Arc::new(auth),
+            gate,
             random: Arc::new(Random::from_entropy()),
             controllers: bucket(qps, burst),
             lease: bucket(5.0, 5),
@@ -177,6 +183,7 @@ impl Connector {
             base: self.server.clone(),
             transport: Arc::new(self.agent.sibling()),
             auth: Arc::clone(&self.auth),
+            gate: self.gate.clone(),
             bucket: Some(Arc::clone(bucket)),
             component: component.to_owned(),
             stop,

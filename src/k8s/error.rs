@@ -115,6 +115,12 @@ pub enum Error {
         /// Why; never a secret.
         reason: String,
     },
+    /// The lease is not provably ours (any more), so nothing was sent.
+    #[error("not leading: {call} was not sent")]
+    NotLeading {
+        /// Verb and path.
+        call: String,
+    },
     /// The daemon is stopping. What was being sent may have happened.
     #[error("stopped before the end of {call}")]
     Stopped {
@@ -186,6 +192,7 @@ impl Error {
             | Self::NoAnswer { call, .. }
             | Self::Unintelligible { call, .. }
             | Self::Credentials { call, .. }
+            | Self::NotLeading { call }
             | Self::Stopped { call } => Some(call),
             Self::Invalid { .. } => None,
         }

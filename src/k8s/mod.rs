@@ -15,7 +15,7 @@ mod status;
 pub mod types;
 pub mod watch;
 
-pub use call::{Call, PatchType};
+pub use call::{Call, PatchType, Review};
 pub use client::{Client, ClientOptions};
 pub use connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 pub use error::Error;

@@ -1,10 +1,11 @@
-//! What every thread of the daemon stands on: time, stopping, spawning, waiting longer after each failure, chance, secrets,
+//! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
 //! sentences in two languages, YAML.
 //!
 //! Knows nothing of ours; everyone may use it.
 
 pub mod backoff;
 pub mod clock;
+pub mod gate;
 pub mod random;
 pub mod secret;
 pub mod secret_source;

@@ -15,6 +15,7 @@ use cloud_provider_inspur::k8s;
 use cloud_provider_inspur::k8s::types::{Node, Service};
 use cloud_provider_inspur::runtime::backoff::Backoff;
 use cloud_provider_inspur::runtime::clock::{Clock, ManualClock};
+use cloud_provider_inspur::runtime::gate::Gate;
 use cloud_provider_inspur::runtime::random::Random;
 use cloud_provider_inspur::runtime::secret_source::SecretSource;
 use cloud_provider_inspur::runtime::stop::StopToken;
@@ -144,7 +145,7 @@ pub fn inspur(
         },
     };
     let (clock, stop) = (Arc::clone(clock), StopToken::never());
-    Arc::new(InspurCloud::new(options, transport, clock, stop))
+    Arc::new(InspurCloud::new(options, transport, Gate::open(), clock, stop))
 }
 
 #[test]

@@ -69,8 +69,8 @@ impl Error {
     pub(super) fn is_stop(&self) -> bool {
         matches!(
             self,
-            Self::Cloud(cloud::Error::Stopped)
-                | Self::Write(k8s::Error::Stopped { .. })
+            Self::Cloud(cloud::Error::Stopped | cloud::Error::NotLeading)
+                | Self::Write(k8s::Error::Stopped { .. } | k8s::Error::NotLeading { .. })
                 | Self::Read(k8s::Error::Stopped { .. })
         )
     }

@@ -114,7 +114,7 @@ impl Writes {
             Err(error @ (Error::NotFound { .. } | Error::Conflict { .. })) => {
                 debug!(node = name, error = chain(&error).as_str(); "not deleted: the Node has changed");
             }
-            Err(Error::Stopped { .. }) => {}
+            Err(Error::Stopped { .. } | Error::NotLeading { .. }) => {}
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 let error = chain(&error);
@@ -152,7 +152,7 @@ impl Writes {
                 Ok(_) => return self.tell_tainted(name, wanted),
                 // 422 is what a successor of the same name answers. Source: kube-client.md 6.4
                 Err(Error::Conflict { .. } | Error::Rejected { status: 422, .. }) => {}
-                Err(Error::NotFound { .. } | Error::Stopped { .. }) => return,
+                Err(Error::NotFound { .. } | Error::Stopped { .. } | Error::NotLeading { .. }) => return,
                 Err(error) => {
                     warn!(node = name, error = chain(&error).as_str(); "cannot write the shutdown taint");
                     return;

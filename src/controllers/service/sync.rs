@@ -458,7 +458,10 @@ impl Syncer {
 
     /// Tells the owner what failed. That we stop is nobody's business there.
     fn tell(&self, service: &Service, reason: &'static str, error: &Error) {
-        if !matches!(error, Error::Cloud(cloud::Error::Stopped)) {
+        if !matches!(
+            error,
+            Error::Cloud(cloud::Error::Stopped | cloud::Error::NotLeading)
+        ) {
             let message = match reason {
                 reason::UPDATE_FAILED => {
                     format!("Error updating load balancer with new hosts: {}", chain(error))

@@ -3,6 +3,7 @@
 //! What ureq's own connector does not do: say whether a failure came before the first byte of a request, verify
 //! another name than the URL's, and tell a body that ended from one that was cut.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::resolver::host_and_port;
 use super::tls::Tls;
+use crate::runtime::gate::Permit;
 
 /// No connection: nothing of the request was sent.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) enum ConnectFailure {
     Socket(io::Error),
     /// The certificate, or the lack of a common protocol.
     Tls(String),
+    /// The request may no longer be sent.
+    NotPermitted,
 }
 
 impl ConnectFailure {
@@ -59,6 +63,7 @@ impl fmt::Display for ConnectFailure {
         match self {
             Self::Socket(e) => write!(f, "{e}"),
             Self::Tls(reason) => f.write_str(reason),
+            Self::NotPermitted => f.write_str("no longer permitted"),
         }
     }
 }
@@ -191,6 +196,33 @@ fn total(mut timeout: NextTimeout) -> NextTimeout {
     timeout
 }
 
+thread_local! {
+    static ON_ITS_WAY: RefCell<Option<Permit>> = const { RefCell::new(None) };
+}
+
+/// The permit of the request that this thread is sending. ureq makes an exchange on its caller's thread from beginning to end, but tells a
+/// connection nothing of whose bytes it sends.
+pub(super) struct OnItsWay(());
+
+impl OnItsWay {
+    /// Until it is dropped.
+    pub(super) fn set(permit: Option<Permit>) -> Self {
+        ON_ITS_WAY.set(permit);
+        Self(())
+    }
+
+    /// Asked between connecting and the request's first byte, and before each later one.
+    fn is_permitted() -> bool {
+        ON_ITS_WAY.with_borrow(|current| current.as_ref().is_none_or(Permit::holds))
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        ON_ITS_WAY.take();
+    }
+}
+
 /// One connection. It is not used for another exchange when it is old, or made with certificates since replaced.
 pub(super) struct Connection {
     channel: Channel,
@@ -219,6 +251,9 @@ impl Transport for Connection {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if !OnItsWay::is_permitted() {
+            return Err(ureq::Error::Other(Box::new(ConnectFailure::NotPermitted)));
+        }
         match &mut self.channel {
             Channel::Plain(transport) => transport.transmit_output(amount, timeout),
             Channel::Tls(tls) => {

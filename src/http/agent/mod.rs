@@ -19,7 +19,7 @@ use ureq::AsSendBody;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use self::body::Body;
-use self::connector::{AgentConnector, ConnectFailure, peer_refused_us};
+use self::connector::{AgentConnector, ConnectFailure, OnItsWay, peer_refused_us};
 pub use self::pem::{Identity, Pem, Roots, SetupError};
 use self::resolver::{CachingResolver, host_and_port};
 use self::tls::Tls;
@@ -156,7 +156,7 @@ impl Agent {
     fn run(&self, request: &Request, uri: &Uri) -> Result<Response, Failed> {
         let proxy = self.proxy_for(uri)?;
         let mut head = ureq::http::Request::builder()
-            .method(request.method.as_str())
+            .method(request.method().as_str())
             .uri(uri.clone());
         for (name, value) in &request.headers {
             // the value may be secret: only the name is told
@@ -167,7 +167,7 @@ impl Agent {
             head = head.header(name, value);
         }
         let limits = request.limits;
-        let answer = match (&request.body, request.method) {
+        let answer = match (&request.body, request.method()) {
             (None, Method::Get | Method::Delete) => self.send(head.body(())?, limits, proxy)?,
             // the other verbs always have a body, if an empty one
             (body, _) => self.send(head.body(body.as_deref().unwrap_or_default())?, limits, proxy)?,
@@ -231,6 +231,10 @@ impl Transport for Agent {
         if self.is_stopped() {
             return Err(Error::Stopped);
         }
+        if !request.is_permitted() {
+            return Err(Error::NotPermitted);
+        }
+        let _current = OnItsWay::set(request.permit.clone());
         self.run(request, &uri).map_err(|failed| {
             let (host, port) = host_and_port(&uri);
             let peer = format!("{host}:{port}");
@@ -280,6 +284,7 @@ fn failure(peer: String, error: ureq::Error, limits: Limits) -> Error {
                 return match *failure {
                     ConnectFailure::Socket(source) => Error::Connect { peer, source },
                     ConnectFailure::Tls(reason) => Error::Tls { peer, reason },
+                    ConnectFailure::NotPermitted => Error::NotPermitted,
                 };
             }
             Err(other) => io::Error::other(other),

@@ -17,6 +17,7 @@ use crate::http::testing::{
     self_signed_authority, server_config, spawn,
 };
 use crate::runtime::clock::ManualClock;
+use crate::runtime::gate::{Gate, Harmless, Moment, Permit};
 use crate::runtime::secret::Secret;
 
 fn plain() -> Agent {
@@ -34,13 +35,17 @@ fn trusting(certificate: &str) -> Settings {
     Settings::new("test/1", Roots::Pem(text("the test", certificate)))
 }
 
+fn outside() -> Permit {
+    Permit::harmless(Harmless::Outside)
+}
+
 fn get(address: SocketAddr) -> Request {
-    Request::new(Method::Get, format!("http://{address}/path"))
+    Request::get(format!("http://{address}/path"))
 }
 
 fn tls_get(agent: &Agent, host: &str, address: SocketAddr) -> Result<String, Error> {
     let url = format!("https://{host}:{}/", address.port());
-    let answer = agent.exchange(&Request::new(Method::Get, url))?;
+    let answer = agent.exchange(&Request::get(url))?;
     Ok(String::from_utf8(answer.into_bytes(1000).unwrap()).unwrap())
 }
 
@@ -62,8 +67,9 @@ fn a_request_says_what_it_should_and_connections_are_kept() {
     let agent = plain();
     for request in [
         get(address).header("Authorization", "Bearer x"),
-        Request::new(Method::Delete, format!("http://{address}/path")).body("application/json", "{}"),
-        Request::new(Method::Post, format!("http://{address}/path")),
+        Request::permitted(outside(), Method::Delete, format!("http://{address}/path"))
+            .body("application/json", "{}"),
+        Request::permitted(outside(), Method::Post, format!("http://{address}/path")),
     ] {
         let answer = agent.exchange(&request).unwrap();
         assert_eq!(
@@ -104,7 +110,7 @@ fn errors_and_redirects_are_answers() {
         write!(stream, "{head}Connection: close\r\nContent-Length: 4\r\n\r\nbody")
     });
     for status in [301, 307, 404, 429, 500] {
-        let request = Request::new(Method::Get, format!("http://{address}/{status}"));
+        let request = Request::get(format!("http://{address}/{status}"));
         let answer = plain().exchange(&request).unwrap();
         assert_eq!(answer.header("location"), Some("http://127.0.0.1:1/"), "{status}");
         assert_eq!(
@@ -159,7 +165,7 @@ fn tls_that_ends_without_a_word_is_no_end() {
         });
         let agent = Agent::new(trusting(&ca.certificate)).unwrap();
         let url = format!("https://{address}/");
-        let answer = agent.exchange(&Request::new(Method::Get, url)).unwrap();
+        let answer = agent.exchange(&Request::get(url)).unwrap();
         assert_eq!(answer.into_bytes(10).is_ok(), says_goodbye, "{case}");
     }
 }
@@ -179,7 +185,7 @@ fn silence_inside_a_chunk_can_be_waited_out() {
         hang(stream)
     });
     let agent = Agent::new(trusting(&ca.certificate)).unwrap();
-    let mut request = Request::new(Method::Get, format!("https://{address}/"));
+    let mut request = Request::get(format!("https://{address}/"));
     request.limits.silence = Duration::from_millis(20);
     request.limits.body = None;
     let mut answer = agent.exchange(&request).unwrap();
@@ -216,7 +222,7 @@ fn deadlines_bound_each_part() {
     );
     assert_eq!(error.sent(), Sent::Perhaps);
 
-    let mut request = Request::new(Method::Get, format!("https://{silent}/"));
+    let mut request = Request::get(format!("https://{silent}/"));
     request.limits.connect = Duration::from_millis(50);
     let agent = Agent::new(trusting(&Ca::new("ca").certificate)).unwrap();
     let error = agent.exchange(&request).unwrap_err();
@@ -267,7 +273,7 @@ fn a_shutdown_ends_whatever_is_blocked() {
         let (done, result) = mpsc::channel();
         let worker = Arc::clone(&agent);
         spawn(move || {
-            let request = Request::new(Method::Get, format!("https://{address}/{path}"));
+            let request = Request::get(format!("https://{address}/{path}"));
             let outcome = worker.exchange(&request).map(|answer| answer.into_bytes(100));
             done.send(outcome).unwrap();
         });
@@ -348,12 +354,12 @@ fn a_failure_says_whether_bytes_were_sent() {
 #[test]
 fn what_cannot_be_sent_is_invalid_and_secrets_are_not_quoted() {
     for request in [
-        Request::new(Method::Get, "/path"),
-        Request::new(Method::Get, "ftp://host/"),
-        Request::new(Method::Get, "http://host:port/"),
-        Request::new(Method::Get, "http://user:s3cret@host/"),
-        Request::new(Method::Get, "http://127.0.0.1/").header("Authorization", "s3cret\n"),
-        Request::new(Method::Get, "http://127.0.0.1/").header("Bad name", "s3cret"),
+        Request::get("/path"),
+        Request::get("ftp://host/"),
+        Request::get("http://host:port/"),
+        Request::get("http://user:s3cret@host/"),
+        Request::get("http://127.0.0.1/").header("Authorization", "s3cret\n"),
+        Request::get("http://127.0.0.1/").header("Bad name", "s3cret"),
     ] {
         let error = plain().exchange(&request).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{request:?}: {error:?}");
@@ -647,4 +653,35 @@ fn a_tunnel_leads_through_the_proxy() {
         matches!(&error, Error::Connect { source, .. } if source.to_string().contains("403")),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_permit_that_lapses_while_connecting_sends_nothing() {
+    let clock = Arc::new(crate::runtime::clock::SystemClock);
+    let (gate, keeper) = Gate::shut(clock.clone());
+    let keeper = Arc::new(keeper);
+    let (seen, heard) = mpsc::channel();
+    let (seen, shuts) = (Mutex::new(seen), Arc::clone(&keeper));
+    let proxy = listen(move |mut stream, _| {
+        read_request(&mut stream)?;
+        shuts.shut();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest)?;
+        seen.lock().unwrap().send(rest.len()).unwrap();
+        Ok(())
+    });
+    let mut settings = Settings::new("test/1", Roots::Nobody);
+    settings.proxy = ProxyRules::always(ProxyUrl::parse("proxy-url", &format!("http://{proxy}")).unwrap());
+    let agent = Agent::new(settings).unwrap();
+    let send = |permit| {
+        agent.exchange(&Request::permitted(permit, Method::Post, "http://api.test/x").body("text/plain", "x"))
+    };
+    keeper.open_since(Moment::of(&*clock), Duration::from_secs(60));
+    let permit = gate.pass().unwrap();
+    let error = send(permit.clone()).unwrap_err();
+    assert!(matches!(error, Error::NotPermitted), "{error:?}");
+    assert_eq!(heard.recv().unwrap(), 0, "bytes of the request");
+    let error = send(permit).unwrap_err();
+    assert!(matches!(error, Error::NotPermitted), "{error:?}");
 }

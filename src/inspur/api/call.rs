@@ -6,12 +6,14 @@ use super::exchange::{Answer, Ask, Exchanges, Repeat};
 use super::token::Tokens;
 use super::{Error, date, wire};
 use crate::http::{Method, Request};
+use crate::runtime::gate::{Gate, Harmless, Permit};
 
 /// Calls what stands below one URL.
 pub(super) struct Caller {
     base: String,
     tokens: Arc<Tokens>,
     exchanges: Exchanges,
+    gate: Gate,
 }
 
 /// A write that succeeded.
@@ -26,11 +28,12 @@ pub struct Written<T> {
 
 impl Caller {
     /// A `base` may end in a slash.
-    pub(super) fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges) -> Self {
+    pub(super) fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges, gate: Gate) -> Self {
         Self {
             base: base.trim_end_matches('/').into(),
             tokens,
             exchanges,
+            gate,
         }
     }
 
@@ -83,14 +86,18 @@ impl Caller {
             words: wire::words,
         };
         self.exchanges.send(ask, || {
-            let request = Request::new(call.method, format!("{}{}", self.base, call.path))
+            let permit = match call.method {
+                Method::Get => Permit::harmless(Harmless::Read),
+                _ => self.gate.pass()?,
+            };
+            let request = Request::permitted(permit, call.method, format!("{}{}", self.base, call.path))
                 .header("Accept", "application/json")
                 .header("Authorization", authorization)
                 .header("Date", date::http_date(self.exchanges.clock().wall()));
-            match &call.body {
+            Ok(match &call.body {
                 Some(body) => request.body("application/json", body.clone()),
                 None => request,
-            }
+            })
         })
     }
 }

@@ -9,6 +9,7 @@ use super::wire::{self, Words};
 use super::{Error, encode};
 use crate::http::{Method, percent_encode};
 use crate::inspur::model::{Backend, Listener, ListenerSpec, LoadBalancer, Member};
+use crate::runtime::gate::Gate;
 
 /// Speaks the SLB API, one blocking call a method.
 ///
@@ -19,9 +20,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Talks to the API below `base`, which ends in `/slbs`.
-    pub fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges) -> Self {
-        let caller = Caller::new(base, tokens, exchanges);
+    /// Talks to the API below `base`, which ends in `/slbs`. Changes have to pass `gate`.
+    pub fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges, gate: Gate) -> Self {
+        let caller = Caller::new(base, tokens, exchanges, gate);
         Self { caller }
     }
 
@@ -202,7 +203,12 @@ mod tests {
             Exchanges::new(transport, Arc::new(clock.clone()), StopToken::never(), eager())
         };
         let tokens = Arc::new(Tokens::new(credentials, exchanges()));
-        Client::new("https://slb.example/slb/v1/slbs/", tokens, exchanges())
+        Client::new(
+            "https://slb.example/slb/v1/slbs/",
+            tokens,
+            exchanges(),
+            Gate::open(),
+        )
     }
 
     fn spec() -> ListenerSpec {

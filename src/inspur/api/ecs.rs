@@ -12,6 +12,7 @@ use super::token::Tokens;
 use super::{Error, encode};
 use crate::http::percent_encode;
 use crate::inspur::model::Machine;
+use crate::runtime::gate::Gate;
 
 /// How many instances one call can be about, and how many one answer can hold.
 pub const ASKED_AT_ONCE: usize = 100;
@@ -26,8 +27,8 @@ pub struct Ecs {
 
 impl Ecs {
     /// Talks to the API at `base`, which ends in `/instances`.
-    pub fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges) -> Self {
-        let caller = Caller::new(base, tokens, exchanges);
+    pub fn new(base: &str, tokens: Arc<Tokens>, exchanges: Exchanges, gate: Gate) -> Self {
+        let caller = Caller::new(base, tokens, exchanges, gate);
         Self { caller }
     }
 

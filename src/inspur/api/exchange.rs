@@ -13,6 +13,7 @@ use crate::http::bucket::{Stopped, TokenBucket};
 use crate::http::{Request, Response, Transport};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::Clock;
+use crate::runtime::gate::Shut;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
 
@@ -133,16 +134,21 @@ impl Exchanges {
         &*self.clock
     }
 
-    /// Sends what `request` builds, again where that is safe, until there is a 2xx.
+    /// Sends what `request` builds, again where that is safe, until there is a 2xx. Each attempt needs a permit of its own.
     ///
     /// # Errors
     /// What the last attempt met.
-    pub(super) fn send(&self, ask: Ask<'_>, request: impl Fn() -> Request) -> Result<Answer, Error> {
+    pub(super) fn send(
+        &self,
+        ask: Ask<'_>,
+        request: impl Fn() -> Result<Request, Shut>,
+    ) -> Result<Answer, Error> {
         let call = ask.call;
         let mut failures = 0;
         loop {
             self.throttle(call)?;
-            let error = match self.attempt(ask, &request()) {
+            let request = request().map_err(|Shut| Error::NotLeading { call: call.into() })?;
+            let error = match self.attempt(ask, &request) {
                 Ok(body) => {
                     return Ok(Answer {
                         body,
@@ -212,6 +218,7 @@ impl Exchanges {
         debug!(call, status, duration_ms; "called the cloud");
         let response = answer.map_err(|source| match source {
             http::Error::Stopped => Error::Stopped { call: call.into() },
+            http::Error::NotPermitted => Error::NotLeading { call: call.into() },
             source => Error::NoAnswer {
                 call: call.into(),
                 source,
@@ -237,7 +244,10 @@ fn may_repeat(error: &Error, repeat: Repeat) -> bool {
             http::Error::Connect { .. } => true,
             http::Error::NoAnswer { .. } => repeat == Repeat::Safe,
             // it would fail the same way
-            http::Error::Tls { .. } | http::Error::Invalid { .. } | http::Error::Stopped => false,
+            http::Error::Tls { .. }
+            | http::Error::Invalid { .. }
+            | http::Error::NotPermitted
+            | http::Error::Stopped => false,
         },
         // the body broke off after a 2xx
         Error::Unavailable { .. } | Error::Unintelligible { .. } => repeat == Repeat::Safe,
@@ -293,14 +303,13 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::http::Method;
     use crate::inspur::api::wire;
     use crate::inspur::testing::{Reply, Script, eager};
     use crate::runtime::clock::ManualClock;
     use crate::runtime::stop::Stop;
 
     fn send(script: &Arc<Script>, repeat: Repeat) -> Result<Answer, Error> {
-        exchanges(script, &Stop::new()).send(ask(repeat), || Request::new(Method::Get, "http://x/"))
+        exchanges(script, &Stop::new()).send(ask(repeat), || Ok(Request::get("http://x/")))
     }
 
     fn ask(repeat: Repeat) -> Ask<'static> {
@@ -411,7 +420,7 @@ mod tests {
         ] {
             let script = Script::always(|| Reply::json(status, "{}").header("Retry-After", asked));
             let exchanges = exchanges(&script, &Stop::new());
-            let request = || Request::new(Method::Get, "http://x/");
+            let request = || Ok(Request::get("http://x/"));
             let error = exchanges.send(ask(Repeat::Safe), request).unwrap_err();
             assert_eq!(error.retry_after(), Some(Duration::from_secs(told)), "{case}");
             assert_eq!(script.requests().len(), 1, "{case}");
@@ -425,8 +434,7 @@ mod tests {
     fn nothing_is_sent_once_it_is_time_to_stop() {
         let (script, stop) = (Script::always(|| Reply::json(200, "[]")), Stop::new());
         stop.stop();
-        let sent =
-            exchanges(&script, &stop).send(ask(Repeat::Safe), || Request::new(Method::Get, "http://x/"));
+        let sent = exchanges(&script, &stop).send(ask(Repeat::Safe), || Ok(Request::get("http://x/")));
         assert!(matches!(sent, Err(Error::Stopped { .. })), "{sent:?}");
         assert_eq!(script.requests().len(), 0);
     }
@@ -436,7 +444,7 @@ mod tests {
         let (script, stop) = (Script::always(|| Reply::json(503, "")), Stop::new());
         let limit = TokenBucket::new(1e-6, 2, Arc::new(ManualClock::new(UNIX_EPOCH)));
         let exchanges = exchanges(&script, &stop).limited(Arc::new(limit));
-        let request = || Request::new(Method::Get, "http://x/");
+        let request = || Ok(Request::get("http://x/"));
         // the third attempt has to wait, until it is told to stop
         std::thread::scope(|scope| {
             let sent = scope.spawn(|| exchanges.send(ask(Repeat::Safe), request));

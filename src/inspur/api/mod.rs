@@ -116,6 +116,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The lease is not provably ours (any more): nothing was sent.
+    #[error("not leading: {call} was not sent")]
+    NotLeading {
+        /// Verb and path.
+        call: String,
+    },
     /// The daemon is stopping.
     #[error("stopped before {call}")]
     Stopped {

@@ -299,6 +299,7 @@ impl<'a> Asking<'a> {
 fn explain(error: &api::Error) -> Error {
     match error {
         api::Error::Stopped { .. } => Error::Stopped,
+        api::Error::NotLeading { .. } => Error::NotLeading,
         error => Error::Unavailable {
             message: chain(error),
             retry_after: error.retry_after(),

@@ -8,6 +8,7 @@ use crate::inspur::annotations::INSTANCE_ID;
 use crate::inspur::api::{Credentials, Exchanges, Tokens};
 use crate::inspur::testing::{eager, node};
 use crate::runtime::clock::ManualClock;
+use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 use crate::runtime::stop::Stop;
@@ -152,7 +153,7 @@ fn rig(api: Arc<FakeEcs>) -> Rig {
     };
     let credentials = Credentials::Static(SecretSource::Value(Secret::new("t0")));
     let tokens = Arc::new(Tokens::new(credentials, exchanges()));
-    let ecs = Ecs::new(BASE, tokens, exchanges());
+    let ecs = Ecs::new(BASE, tokens, exchanges(), Gate::open());
     let shared = Arc::new(clock.clone());
     Rig {
         instances: EcsInstances::new(ecs, Place::default(), shared),

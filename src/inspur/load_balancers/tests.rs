@@ -9,6 +9,7 @@ use crate::inspur::testing::{ServiceBuilder, eager, node, service};
 use crate::inspur::{InspurCloud, Options};
 use crate::k8s::types::Protocol;
 use crate::runtime::clock::ManualClock;
+use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 use crate::runtime::stop::Stop;
@@ -45,7 +46,13 @@ impl Daemon {
         let (clock, stop) = (ManualClock::new(UNIX_EPOCH), Stop::new());
         let transport = Arc::clone(api) as Arc<dyn Transport>;
         Self {
-            cloud: InspurCloud::new(options, transport, Arc::new(clock.clone()), stop.token()),
+            cloud: InspurCloud::new(
+                options,
+                transport,
+                Gate::open(),
+                Arc::new(clock.clone()),
+                stop.token(),
+            ),
             clock,
             stop,
         }
@@ -94,6 +101,7 @@ fn told(error: Error) -> (&'static str, &'static str, String) {
         Error::NotFound { reason, message } => ("not found", reason, message),
         Error::Unavailable { message, .. } => ("unavailable", "", message),
         Error::Stopped => ("stopped", "", String::new()),
+        Error::NotLeading => ("not leading", "", String::new()),
     }
 }
 

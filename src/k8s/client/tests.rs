@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::http::testing::Scripted;
-use crate::k8s::PatchType;
 use crate::k8s::types::{Node, Service};
+use crate::k8s::{PatchType, Review};
 use crate::runtime::clock::ManualClock;
+use crate::runtime::gate::{Gate, Moment};
 use crate::runtime::secret::Secret;
 use crate::runtime::stop::Stop;
 
@@ -46,6 +47,7 @@ const NODE: &str = r#"{"kind":"Node","metadata":{"name":"n-1"}}"#;
 fn requests_say_who_asks_for_what() {
     let transport = Scripted::new((0..4).map(|_| json_answer(200, NODE)).collect());
     let client = Client::with_options(ClientOptions {
+        gate: Gate::open(),
         base: "https://x:1/prefix/".into(),
         transport: transport.clone(),
         auth: Arc::new(Auth::token("x", &Secret::new("t")).unwrap()),
@@ -215,6 +217,7 @@ fn attempts_end_with_the_budget_and_are_counted() {
 
 fn with_auth(transport: &Arc<Scripted>, auth: Auth) -> Client {
     Client::with_options(ClientOptions {
+        gate: Gate::open(),
         base: "https://x:1".into(),
         transport: transport.clone(),
         auth: Arc::new(auth),
@@ -273,6 +276,7 @@ fn a_watch_is_tried_once_and_takes_no_token_of_the_limit() {
     let transport = Scripted::new(vec![json_answer(200, NODE), later(503), later(503)]);
     let stop = Stop::new();
     let client = Client::with_options(ClientOptions {
+        gate: Gate::open(),
         base: "https://x:1".into(),
         transport: transport.clone(),
         auth: Arc::new(Auth::nobody()),
@@ -317,4 +321,47 @@ fn who_retries_himself_gets_the_first_failure() {
             assert_eq!(transport.requests().len(), 1);
         }
     }
+}
+
+#[test]
+fn while_the_gate_is_shut_only_reads_reviews_and_the_lease_are_sent() {
+    let clock = Arc::new(ManualClock::new(SystemTime::UNIX_EPOCH));
+    let (gate, keeper) = Gate::shut(clock.clone());
+    let transport = Scripted::new((0..4).map(|_| json_answer(200, NODE)).collect());
+    let client = Client::with_options(ClientOptions {
+        gate,
+        base: "https://x:1".into(),
+        transport: transport.clone(),
+        auth: Arc::new(Auth::nobody()),
+        bucket: None,
+        component: String::new(),
+        stop: StopToken::never(),
+        clock: clock.clone(),
+        random: Arc::new(Random::from_seed(1)),
+    });
+    let change = Call::patch("/api/v1/nodes/n-1", PatchType::Merge, &json!({}));
+    for (case, call, sent) in [
+        ("a read", Call::get("/api/v1/nodes/n-1"), true),
+        ("a change", change.clone(), false),
+        ("a deletion", Call::delete("/api/v1/nodes/n-1", "u-1"), false),
+        ("a creation", Call::create("/api/v1/events", &json!({})), false),
+        (
+            "a replacement",
+            Call::replace("/api/v1/nodes/n-1", &json!({})),
+            false,
+        ),
+        ("a review", Call::review(Review::Token, &json!({})), true),
+        ("the lease", Call::replace("/apis/x", &json!({})).of_lease(), true),
+    ] {
+        match client.send::<Value>(&call) {
+            Ok(_) => assert!(sent, "{case}"),
+            Err(error) => assert!(
+                !sent && matches!(error, Error::NotLeading { .. }),
+                "{case}: {error}"
+            ),
+        }
+    }
+    assert_eq!(transport.requests().len(), 3);
+    keeper.open_since(Moment::of(&*clock), Duration::from_secs(1));
+    client.send::<Value>(&change).unwrap();
 }

@@ -13,6 +13,7 @@ const NODE: &str = r#"{"kind":"Node","metadata":{"name":"n-1"}}"#;
 
 fn options(kubeconfig: &Path) -> ConnectOptions<'_> {
     ConnectOptions {
+        gate: crate::runtime::gate::Gate::open(),
         kubeconfig: Some(kubeconfig),
         master: None,
         qps: 20.0,

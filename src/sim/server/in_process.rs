@@ -208,6 +208,9 @@ impl Read for Body {
 }
 
 fn take_apart(request: &Request) -> Result<(String, Incoming), Error> {
+    if !request.is_permitted() {
+        return Err(Error::NotPermitted);
+    }
     let (_, rest) = request.url.split_once("://").ok_or_else(|| Error::Invalid {
         reason: "the URL has no scheme".into(),
     })?;
@@ -218,7 +221,7 @@ fn take_apart(request: &Request) -> Result<(String, Incoming), Error> {
         format!("/{target}")
     };
     let incoming = Incoming {
-        method: request.method.as_str().to_owned(),
+        method: request.method().as_str().to_owned(),
         target,
         headers: request.headers.clone(),
         body: request.body.clone().unwrap_or_default(),

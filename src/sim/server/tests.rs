@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::http::{Error, Limits, Method, Request, Transport};
+use crate::runtime::gate::{Harmless, Permit};
 use crate::sim::faults::{Effect, Faults, Gate, Moment, Release, Rule};
 use crate::sim::watched::Watched;
 
@@ -301,7 +302,8 @@ fn in_process() -> (Arc<Echo>, InProcess) {
 }
 
 fn request() -> Request {
-    Request::new(Method::Post, "https://sim/x?y").body("text/plain", "body")
+    let permit = Permit::harmless(Harmless::Outside);
+    Request::permitted(permit, Method::Post, "https://sim/x?y").body("text/plain", "body")
 }
 
 #[test]
@@ -359,7 +361,7 @@ fn faults_in_process_are_the_errors_a_socket_would_give() {
 #[test]
 fn a_stream_in_process_gives_what_is_there_and_then_times_out() {
     let (core, transport) = in_process();
-    let watch = Request::new(Method::Get, "http://sim/watch");
+    let watch = Request::get("http://sim/watch");
     let mut body = transport.exchange(&watch).unwrap().body;
     let mut buffer = [0; 3];
     assert_eq!(
@@ -377,7 +379,7 @@ fn a_stream_in_process_gives_what_is_there_and_then_times_out() {
 fn a_stopped_transport_answers_nothing() {
     let (_, transport) = in_process();
     let mut body = transport
-        .exchange(&Request::new(Method::Get, "http://sim/watch"))
+        .exchange(&Request::get("http://sim/watch"))
         .unwrap()
         .body;
     transport.shutdown();

@@ -148,7 +148,7 @@ impl Transport for Meddler {
             .before
             .lock()
             .unwrap()
-            .take_if(|(method, _)| *method == request.method && !request.url.contains("/events"));
+            .take_if(|(method, _)| *method == request.method() && !request.url.contains("/events"));
         if let Some((_, deed)) = deed {
             deed();
         }

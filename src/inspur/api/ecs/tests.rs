@@ -5,6 +5,7 @@ use crate::http::Transport;
 use crate::inspur::api::Credentials;
 use crate::inspur::testing::{Reply, Script, eager};
 use crate::runtime::clock::ManualClock;
+use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 use crate::runtime::stop::StopToken;
@@ -18,7 +19,12 @@ fn ecs(script: &Arc<Script>) -> Ecs {
         Exchanges::new(transport, clock.clone(), StopToken::never(), eager())
     };
     let credentials = Credentials::Static(SecretSource::Value(Secret::new("t0")));
-    Ecs::new(BASE, Arc::new(Tokens::new(credentials, exchanges())), exchanges())
+    Ecs::new(
+        BASE,
+        Arc::new(Tokens::new(credentials, exchanges())),
+        exchanges(),
+        Gate::open(),
+    )
 }
 
 fn ids(machines: &[Machine]) -> Vec<&str> {
