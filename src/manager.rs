@@ -206,15 +206,16 @@ impl Daemon<'_> {
         let (node_writer, nodes) = store::<Node>();
         let mut node_handlers = Vec::new();
         if flags.controllers.enables(controllers::SERVICE) {
-            node_handlers.push(crew.start_services(threads, Arc::clone(&cloud), &nodes));
+            node_handlers.push(crew.prepare_services(threads, Arc::clone(&cloud), &nodes));
         }
         if flags.controllers.enables(controllers::NODE) {
-            node_handlers.push(crew.start_nodes(threads, Arc::clone(&cloud), &nodes));
+            node_handlers.push(crew.prepare_nodes(Arc::clone(&cloud), &nodes));
         }
         if flags.controllers.enables(controllers::NODE_LIFECYCLE) {
-            crew.start_lifecycle(threads, cloud, nodes);
+            crew.prepare_lifecycle(cloud, nodes);
         }
         self.reflect("reflect-node", threads, node_writer, node_handlers);
+        crew.begin(threads);
         crew
     }
 

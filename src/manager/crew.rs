@@ -1,4 +1,5 @@
-//! The controllers at work: each with its clients, recorder and threads.
+//! The controllers: each with its clients, recorder and threads. Their caches are filled from the beginning; they work once this replica
+//! leads.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,9 +20,11 @@ use crate::k8s::types::{Node, Service};
 use crate::runtime::stop::{HookGuard, StopToken};
 use crate::runtime::supervise::Supervisor;
 
-/// The controllers that were started.
+/// The controllers that are enabled.
 pub(super) struct Crew<'a> {
     daemon: &'a Daemon<'a>,
+    /// The threads that may write, until they are spawned.
+    waiting: Vec<Worker>,
     /// Wakes the workers when it is time to stop.
     hooks: Vec<HookGuard>,
     /// Held by every thread that writes.
@@ -34,6 +37,12 @@ pub(super) struct Crew<'a> {
     flushing: Receiver<()>,
     /// What events are sent with.
     events: k8s::Client,
+}
+
+/// A thread that may write.
+struct Worker {
+    name: String,
+    body: Box<dyn FnOnce(&StopToken) + Send>,
 }
 
 /// A crew that was told to stop.
@@ -65,6 +74,7 @@ impl<'a> Crew<'a> {
         });
         Self {
             daemon,
+            waiting: Vec::new(),
             hooks: Vec::new(),
             alive,
             working,
@@ -72,6 +82,17 @@ impl<'a> Crew<'a> {
             recorder,
             flushing,
             events,
+        }
+    }
+
+    /// Starts to work.
+    pub(super) fn begin(&mut self, threads: &mut Supervisor) {
+        for Worker { name, body } in self.waiting.drain(..) {
+            let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
+            threads.spawn(name, move || {
+                let _alive = alive;
+                body(&stop);
+            });
         }
     }
 
@@ -93,7 +114,7 @@ impl<'a> Crew<'a> {
     }
 
     /// The service controller. Returns what it wants to hear of Nodes.
-    pub(super) fn start_services(
+    pub(super) fn prepare_services(
         &mut self,
         threads: &mut Supervisor,
         cloud: Arc<dyn CloudProvider>,
@@ -126,23 +147,22 @@ impl<'a> Crew<'a> {
         );
         for worker in 0..flags.concurrent_service_syncs {
             let (controller, services, nodes) = (Arc::clone(&controller), services.clone(), nodes.clone());
-            self.spawn(threads, format!("service-{worker}"), move |stop| {
+            self.enlist(format!("service-{worker}"), move |stop| {
                 if services.wait_synced(stop) && nodes.wait_synced(stop) {
                     controller.run_worker();
                 }
             });
         }
         let (resync, period) = (Arc::clone(&controller), flags.min_resync_period);
-        self.spawn(threads, "service-resync", move |stop| {
+        self.enlist("service-resync", move |stop| {
             resync.run_resync(period, &*clock, &random, stop)
         });
         controller.node_handler()
     }
 
     /// The node controller. Returns what it wants to hear of Nodes.
-    pub(super) fn start_nodes(
+    pub(super) fn prepare_nodes(
         &mut self,
-        threads: &mut Supervisor,
         cloud: Arc<dyn CloudProvider>,
         nodes: &Store<Node>,
     ) -> Handler<Node> {
@@ -162,7 +182,7 @@ impl<'a> Crew<'a> {
         self.on_stop(move || queue.shut_down());
         for worker in 0..flags.concurrent_node_syncs {
             let (controller, nodes) = (Arc::clone(&controller), nodes.clone());
-            self.spawn(threads, format!("node-{worker}"), move |stop| {
+            self.enlist(format!("node-{worker}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_worker();
                 }
@@ -178,7 +198,7 @@ impl<'a> Crew<'a> {
                 thread,
                 threads: threads_in_all,
             };
-            self.spawn(threads, format!("refresh-{thread}"), move |stop| {
+            self.enlist(format!("refresh-{thread}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_refresh(share, period, stop);
                 }
@@ -188,12 +208,7 @@ impl<'a> Crew<'a> {
     }
 
     /// The node lifecycle controller.
-    pub(super) fn start_lifecycle(
-        &mut self,
-        threads: &mut Supervisor,
-        cloud: Arc<dyn CloudProvider>,
-        nodes: Store<Node>,
-    ) {
+    pub(super) fn prepare_lifecycle(&mut self, cloud: Arc<dyn CloudProvider>, nodes: Store<Node>) {
         let flags = &self.daemon.config.flags;
         let settings = node_lifecycle::Settings {
             period: flags.node_monitor_period,
@@ -212,7 +227,7 @@ impl<'a> Crew<'a> {
         let recorder = self.recorder.named(node_lifecycle::COMPONENT);
         let clock = Arc::clone(&self.daemon.clock);
         let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock);
-        self.spawn(threads, "node-lifecycle", move |stop| lifecycle.run(stop));
+        self.enlist("node-lifecycle", move |stop| lifecycle.run(stop));
     }
 
     /// A client that writes.
@@ -225,17 +240,11 @@ impl<'a> Crew<'a> {
         client
     }
 
-    /// A thread that may write.
-    fn spawn(
-        &self,
-        threads: &mut Supervisor,
-        name: impl Into<String>,
-        body: impl FnOnce(&StopToken) + Send + 'static,
-    ) {
-        let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
-        threads.spawn(name, move || {
-            let _alive = alive;
-            body(&stop);
+    /// A thread that may write, for [`Crew::begin`].
+    fn enlist(&mut self, name: impl Into<String>, body: impl FnOnce(&StopToken) + Send + 'static) {
+        self.waiting.push(Worker {
+            name: name.into(),
+            body: Box::new(body),
         });
     }
 
