@@ -14,7 +14,11 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Start::Run { config, warnings }) => {
-            logging::init(config.flags.logging_format, config.flags.verbosity);
+            logging::init(
+                config.flags.logging_format,
+                config.flags.verbosity,
+                logging::Modules::default(),
+            );
             for warning in &warnings {
                 log::warn!(reason:% = warning; "suspicious configuration");
             }
