@@ -2,6 +2,7 @@
 
 mod exchange;
 mod options;
+pub mod who;
 
 pub use exchange::{Answer, Guard, Incoming};
 pub use options::{
