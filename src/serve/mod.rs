@@ -23,6 +23,7 @@ mod query;
 mod room;
 mod self_signed;
 mod tls;
+pub mod who;
 mod wire;
 
 use std::io;

@@ -132,6 +132,7 @@ fn granted() -> Vec<Rule> {
         resources: words(&rule["resources"]),
         names: words(&rule["resourceNames"]),
         namespace,
+        paths: words(&rule["nonResourceURLs"]),
     };
     let of_role = |role: &Value| -> Vec<Rule> {
         let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
@@ -157,6 +158,7 @@ fn everywhere(role: &str) -> Vec<Rule> {
         resources: words(&[resource]),
         names: Vec::new(),
         namespace: None,
+        paths: Vec::new(),
     };
     match role {
         "system:auth-delegator" => vec![
@@ -169,6 +171,7 @@ fn everywhere(role: &str) -> Vec<Rule> {
             resources: words(&["configmaps"]),
             names: words(&["extension-apiserver-authentication"]),
             namespace: Some("kube-system".into()),
+            paths: Vec::new(),
         }],
         _ => Vec::new(),
     }
