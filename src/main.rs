@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use cloud_provider_inspur::config::{self, Config, Failure, Start};
+use cloud_provider_inspur::config::{self, Config, Failure, Start, Warning};
 use cloud_provider_inspur::{logging, manager, runtime};
 
 fn main() -> ExitCode {
@@ -14,14 +14,30 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Start::Run { config, warnings }) => {
-            logging::init(config.flags.logging_format, config.flags.verbosity);
+            logging::init(
+                config.flags.logging_format,
+                config.flags.verbosity,
+                config.flags.vmodule.clone(),
+            );
             for warning in &warnings {
                 log::warn!(reason:% = warning; "suspicious configuration");
             }
             run(&config)
         }
+        Ok(Start::Check { config, warnings }) => check(config, warnings),
         Err(failure) => {
             report(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where `check-config` comes in: says what the command line and the cloud config tell by themselves.
+fn check(config: Result<Box<Config>, Failure>, warnings: Vec<Warning>) -> ExitCode {
+    match config {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&Failure { warnings, ..failure });
             ExitCode::FAILURE
         }
     }
