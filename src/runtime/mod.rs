@@ -1,5 +1,5 @@
 //! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
-//! sentences in two languages, YAML.
+//! sentences in two languages, YAML, what a certificate says.
 //!
 //! Knows nothing of ours; everyone may use it.
 
@@ -12,6 +12,7 @@ pub mod secret_source;
 pub mod sentence;
 pub mod stop;
 pub mod supervise;
+pub mod x509;
 pub mod yaml;
 
 /// `error` and its causes in one clause: for a log line or an Event.

@@ -29,7 +29,7 @@ pub(super) fn default(resource: Resource, object: &mut Value) {
                 }
             }
         }
-        Resource::Services | Resource::Events | Resource::Leases => {}
+        Resource::Services | Resource::Events | Resource::ConfigMaps | Resource::Leases => {}
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) fn check(resource: Resource, object: &Value, before: Option<&Value>) 
         Resource::Nodes => check_node(object, before),
         Resource::Events => check_event(object),
         Resource::Leases => check_lease(object),
-        Resource::Namespaces | Resource::Services => Vec::new(),
+        Resource::Namespaces | Resource::Services | Resource::ConfigMaps => Vec::new(),
     }
 }
 

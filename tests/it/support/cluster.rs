@@ -133,6 +133,7 @@ fn granted() -> Vec<Rule> {
         resources: words(&rule["resources"]),
         names: words(&rule["resourceNames"]),
         namespace: None,
+        paths: words(&rule["nonResourceURLs"]),
     };
     role["rules"]
         .as_array()
