@@ -1,6 +1,8 @@
 //! The one place that knows all: builds clients, stores, controllers and threads, and stops them in order.
 
+pub mod configz;
 mod crew;
+pub mod status;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use super::testing::{ServiceBuilder, eager, node, service};
 use super::{InspurCloud, Options};
 use crate::cloud::{
     Authority, Change, CloudProvider, Ensured, Error, Freshness, Instance, InstanceState, LoadBalancers,
-    Lookup,
+    Lookup, granted,
 };
 use crate::http::Transport;
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
@@ -84,7 +84,7 @@ fn balancers(daemon: &InspurCloud) -> &dyn LoadBalancers {
 }
 
 fn ensure(daemon: &InspurCloud, service: &Service, count: u8) -> Result<Ensured, Error> {
-    balancers(daemon).ensure(service, &nodes(count), &[])
+    balancers(daemon).ensure(service, &nodes(count), &[], &granted)
 }
 
 #[test]
@@ -205,14 +205,14 @@ fn every_spelling_of_the_cloud_is_understood() {
         assert_eq!(shown, want, "{quirks:?}");
 
         assert_eq!(
-            balancers(&fresh()).ensure_deleted(&changed).unwrap(),
+            balancers(&fresh()).ensure_deleted(&changed, &granted).unwrap(),
             Change::Made,
             "{quirks:?}"
         );
         assert_eq!(cloud.listeners("slb-1").len(), 1, "{quirks:?}");
         cloud.delete_slb("slb-1");
         assert_eq!(
-            balancers(&fresh()).ensure_deleted(&changed).unwrap(),
+            balancers(&fresh()).ensure_deleted(&changed, &granted).unwrap(),
             Change::None,
             "{quirks:?}"
         );

@@ -11,7 +11,7 @@ use crate::cloud::CloudProvider;
 use crate::config::PROGRAM;
 use crate::controllers::node::{NodeController, NodeSyncer, Share};
 use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
-use crate::controllers::service::{BackendView, ServiceController, Syncer};
+use crate::controllers::service::{BackendView, Cache, ServiceController, Syncer};
 use crate::events::{EventRecorder, recorder};
 use crate::informer::{Handler, Store, store};
 use crate::k8s;
@@ -130,6 +130,7 @@ impl<'a> Crew<'a> {
             services.clone(),
             BackendView::new(nodes.clone()),
             recorder,
+            Arc::clone(&clock),
         );
         let controller = Arc::new(ServiceController::new(
             syncer,
@@ -137,6 +138,7 @@ impl<'a> Crew<'a> {
             Arc::clone(&clock),
             Arc::clone(&random),
         ));
+        controller.set_leading(Cache::Fresh);
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         self.daemon.reflect(

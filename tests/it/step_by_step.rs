@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cloud_provider_inspur::cloud::CloudProvider;
-use cloud_provider_inspur::controllers::service::{BackendView, ServiceController, Syncer};
+use cloud_provider_inspur::controllers::service::{BackendView, Cache, ServiceController, Syncer};
 use cloud_provider_inspur::events::{self, EventSink, recorder};
 use cloud_provider_inspur::informer::{self, Reflector, store};
 use cloud_provider_inspur::inspur::api::{Credentials, Limit, Retrying};
@@ -71,8 +71,10 @@ impl Steps {
             services.clone(),
             BackendView::new(nodes),
             recorder,
+            Arc::clone(&shared),
         );
         let controller = ServiceController::new(syncer, services, Arc::clone(&shared), Arc::clone(&random));
+        controller.set_leading(Cache::Fresh);
         let handlers = (
             vec![controller.service_handler()],
             vec![controller.node_handler()],

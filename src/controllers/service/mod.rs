@@ -7,18 +7,23 @@
 mod backends;
 mod claims;
 mod decide;
+mod departures;
+mod outcomes;
 mod sync;
+mod term;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{debug, warn};
 
 pub use backends::BackendView;
 pub use decide::FINALIZER;
+pub use outcomes::{Claimed, Counts, Failing, Report};
 pub use sync::Syncer;
+pub use term::Cache;
 
 use crate::cloud::Retry;
 use crate::informer::{Change, Handler, Store};
@@ -55,7 +60,7 @@ pub struct ServiceController {
 }
 
 impl ServiceController {
-    /// Ready to be fed by the handlers and drained by workers.
+    /// Ready to be fed by the handlers and, after [`ServiceController::set_leading`], drained by workers.
     pub fn new(syncer: Syncer, services: Store<Service>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
         let syncer = Arc::new(syncer);
         let (of, by_key) = (Arc::clone(&syncer), services.clone());
@@ -73,6 +78,26 @@ impl ServiceController {
             services,
             queue: Arc::new(WorkQueue::new(options, clock, random)),
         }
+    }
+
+    /// A term of ours begins, the only one of this process: whatever may have to be done is queued, now and at every change. To be
+    /// called once, before the workers start; until then no key is queued.
+    pub fn set_leading(&self, cache: Cache) {
+        for departed in self.syncer.set_leading(cache) {
+            self.queue.add(departed);
+        }
+        self.add_all(Decision::Ensure);
+        self.add_all(Decision::Delete);
+    }
+
+    /// Who is served by whom, and who fails.
+    pub fn report(&self) -> Report {
+        self.syncer.report()
+    }
+
+    /// How many Services were synced, by what became of them.
+    pub fn counts(&self) -> Counts {
+        self.syncer.counts()
     }
 
     /// For the reflector of Services.
@@ -123,6 +148,10 @@ impl ServiceController {
                     self.queue.add(due);
                 }
                 done.waiting
+            }
+            Err(error) if !error.is_failure() => {
+                debug!(service:% = key, reason = error.reason(), error:% = chain(&error); "left a load balancer for later");
+                Some(error.retry())
             }
             Err(error) => {
                 warn!(service:% = key, reason = error.reason(), error:% = chain(&error); "cannot sync the load balancer");

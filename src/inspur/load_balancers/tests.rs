@@ -1,7 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::cloud::CloudProvider;
+use crate::cloud::{CloudProvider, granted};
 use crate::http::Transport;
 use crate::inspur::api::{Credentials, Limit};
 use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
@@ -63,11 +63,11 @@ impl Daemon {
     }
 
     fn ensure(&self, service: &Service, nodes: &[Arc<Node>]) -> Result<Ensured, Error> {
-        self.balancers().ensure(service, nodes, &[])
+        self.balancers().ensure(service, nodes, &[], &granted)
     }
 
     fn delete(&self, service: &Service) -> Result<Change, Error> {
-        self.balancers().ensure_deleted(service)
+        self.balancers().ensure_deleted(service, &granted)
     }
 }
 
@@ -102,6 +102,7 @@ fn told(error: Error) -> (&'static str, &'static str, String) {
         Error::Unavailable { message, .. } => ("unavailable", "", message),
         Error::Stopped => ("stopped", "", String::new()),
         Error::NotLeading => ("not leading", "", String::new()),
+        Error::Outdated => ("outdated", "", String::new()),
     }
 }
 
@@ -270,7 +271,10 @@ fn a_denied_port_loses_its_listener_to_the_older_service() {
         claim: claims[0].clone(),
         holder: "shop/old".into(),
     };
-    let ensured = daemon.balancers().ensure(&service, &nodes(1), &[denied]).unwrap();
+    let ensured = daemon
+        .balancers()
+        .ensure(&service, &nodes(1), &[denied], &granted)
+        .unwrap();
     assert!(
         ensured.waiting[0]
             .note
@@ -588,4 +592,42 @@ fn nothing_is_called_once_it_is_time_to_stop() {
     assert!(matches!(daemon.ensure(&web(), &nodes(1)), Err(Error::Stopped)));
     assert!(matches!(daemon.delete(&web()), Err(Error::Stopped)));
     assert_eq!(api.take_log(), [""; 0]);
+}
+
+#[test]
+fn leave_is_asked_before_the_first_write_and_never_for_reads() {
+    let api = FakeApi::new(&["slb-1", "slb-2"]);
+    let daemon = Daemon::new(&api);
+    let asked = std::cell::Cell::new(0);
+    let refuse = || -> Result<(), Error> {
+        asked.set(asked.get() + 1);
+        Err(Error::Outdated)
+    };
+    let refused = |result: Result<Change, Error>, case: &str| {
+        assert!(matches!(result, Err(Error::Outdated)), "{case}: {result:?}");
+        assert_eq!(
+            (asked.take(), api.take_counts().2),
+            (1, 0),
+            "{case}: asked once, nothing written"
+        );
+    };
+    let ensure = |service: &Service| {
+        let ensured = daemon.balancers().ensure(service, &nodes(1), &[], &refuse);
+        ensured.map(|ensured| ensured.change)
+    };
+    refused(ensure(&web()), "a new one");
+    daemon.ensure(&web(), &nodes(1)).unwrap();
+    api.take_counts();
+    assert_eq!(ensure(&web()).unwrap(), Change::None, "nothing is to be written");
+    assert_eq!(asked.take(), 0);
+    let gone = service("web").annotation(SLB_IN_USE, "slb-1,slb-2").build();
+    refused(daemon.balancers().ensure_deleted(&gone, &refuse), "a deletion");
+    let moved = service("web")
+        .annotation(SLB_ID, "slb-2")
+        .annotation(SLB_IN_USE, "slb-1,slb-2")
+        .tcp(80, 30080)
+        .build();
+    refused(ensure(&moved), "a move");
+    daemon.ensure(&moved, &nodes(1)).unwrap();
+    assert_eq!(api.shown("slb-1"), [""; 0]);
 }
