@@ -48,3 +48,22 @@ bench:
 # writes docs/reference anew from the tables in the source
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --lib docs
+
+# Delivery: deploy/ has a script for each step; each installs the tools it needs, or says which are missing.
+NAME   := inspur-cloud-controller-manager
+STATIC := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: static musl-std check-reproducible
+# one static binary a CPU: target/CPU-unknown-linux-musl/release/inspur-cloud-controller-manager
+static:
+	sh deploy/static.sh build --release --locked --bin $(NAME) $(STATIC:%=--target %)
+	sh deploy/check-static.sh $(STATIC:%=$(TARGET)/%/release/$(NAME))
+
+# std for them, where the toolchain has none (make static does this by itself)
+musl-std:
+	sh deploy/musl-std.sh $(or $(MUSL_STD),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-provider-inspur/musl-std)
+
+# builds them once more elsewhere, and compares to the byte
+check-reproducible: static
+	sh deploy/check-reproducible.sh
