@@ -67,3 +67,22 @@ musl-std:
 # builds them once more elsewhere, and compares to the byte
 check-reproducible: static
 	sh deploy/check-reproducible.sh
+
+VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+export REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+
+.PHONY: notices image
+# dist/NOTICES and dist/sbom.cdx.json: what the binaries contain
+notices:
+	sh deploy/build-tools.sh go:golang-go
+	mkdir -p dist
+	go run deploy/release/inside.go dist
+
+# dist/image, an OCI layout for both CPUs, and dist/image.tar; loaded into docker, podman or buildah, whichever runs here
+image: static notices
+	sh deploy/build-tools.sh update-ca-certificates:ca-certificates
+	sh deploy/image/build.sh $(VERSION) dist/NOTICES dist \
+	  amd64=$(TARGET)/x86_64-unknown-linux-musl/release/$(NAME) arm64=$(TARGET)/aarch64-unknown-linux-musl/release/$(NAME)
+	go run deploy/image/check.go dist/image
+	sh deploy/image/load.sh dist/image.tar

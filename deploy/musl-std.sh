@@ -90,10 +90,5 @@ env -u CARGO_BUILD_TARGET -u CARGO_ENCODED_RUSTFLAGS RUSTC_BOOTSTRAP=1 RUSTC_WRA
   cargo --config "$W/cargo.toml" build -q $OFFLINE -Zavoid-dev-deps --release --manifest-path "$W/library/sysroot/Cargo.toml" \
   --features panic-unwind,backtrace --target x86_64-unknown-linux-musl --target aarch64-unknown-linux-musl
 for T in x86_64-unknown-linux-musl aarch64-unknown-linux-musl; do cp "$W/target/$T/release/deps/"*.rlib "$OUT/lib/rustlib/$T/lib/"; done
-
-# 4. The notices that a binary made with this has to carry.
-mkdir "$OUT/notices"
-for p in musl-dev "libunwind-$LLVM-dev"; do cp "$W/x/amd64/usr/share/doc/$p/copyright" "$OUT/notices/$p"; done
-dpkg-deb --fsys-tarfile "$W"/debs/rust-src_*.deb | tar -xO ./usr/share/doc/rust-src/copyright > "$OUT/notices/rust-src"
 echo "$STAMP" > "$OUT/stamp"
 rm -rf "$DIR"; mv "$OUT" "$DIR"
