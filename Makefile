@@ -53,6 +53,7 @@ docs:
 NAME   := inspur-cloud-controller-manager
 STATIC := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARIES := amd64=$(TARGET)/x86_64-unknown-linux-musl/release/$(NAME) arm64=$(TARGET)/aarch64-unknown-linux-musl/release/$(NAME)
 
 .PHONY: static musl-std check-reproducible
 # one static binary a CPU: target/CPU-unknown-linux-musl/release/inspur-cloud-controller-manager
@@ -69,8 +70,9 @@ check-reproducible: static
 	sh deploy/check-reproducible.sh
 
 VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-export REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+# what is made is as old as its commit
+export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
+export REVISION := $(or $(REVISION),$(shell git rev-parse HEAD 2>/dev/null))
 
 .PHONY: notices image
 # dist/NOTICES and dist/sbom.cdx.json: what the binaries contain
@@ -82,7 +84,25 @@ notices:
 # dist/image, an OCI layout for both CPUs, and dist/image.tar; loaded into docker, podman or buildah, whichever runs here
 image: static notices
 	sh deploy/build-tools.sh update-ca-certificates:ca-certificates
-	sh deploy/image/build.sh $(VERSION) dist/NOTICES dist \
-	  amd64=$(TARGET)/x86_64-unknown-linux-musl/release/$(NAME) arm64=$(TARGET)/aarch64-unknown-linux-musl/release/$(NAME)
+	sh deploy/image/build.sh $(VERSION) dist/NOTICES dist $(BINARIES)
 	go run deploy/image/check.go dist/image
 	sh deploy/image/load.sh dist/image.tar
+
+.PHONY: deb release check-deploy
+# dist/*.deb for both CPUs
+deb: static notices
+	rm -f dist/*.deb
+	for target in $(STATIC); do \
+	  "$$(sh deploy/tool.sh cargo-deb)" --no-build --no-strip --quiet --target $$target --output dist/ || exit 1; \
+	done
+	sh deploy/check-deb.sh dist
+
+# dist/release: all of it, with SHA256SUMS
+release: static notices image deb
+	sh deploy/release/build.sh $(VERSION) dist $(BINARIES)
+	sh deploy/check-release.sh $(VERSION) dist $(BINARIES)
+
+# what deploy/ promises of itself
+check-deploy:
+	sh deploy/check-manifests.sh
+	sh deploy/check-unit.sh $(TARGET)/x86_64-unknown-linux-musl/release/$(NAME)
