@@ -2,6 +2,7 @@
 
 pub mod configz;
 mod crew;
+pub mod reviews;
 pub mod status;
 
 use std::sync::Arc;

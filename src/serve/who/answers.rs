@@ -307,8 +307,9 @@ impl Allowance {
 
 /// Answers of one kind.
 const MOST_KEPT: usize = 1024;
-/// Callers that ask or wait. Each holds a connection and a thread of the endpoint.
-const MOST_INSIDE: usize = 16;
+/// Callers that ask or wait. Each holds a connection and a thread of the endpoint, of which there are few: some must be left for those
+/// about whom nobody needs to be asked, the probes of kubelet above all.
+const MOST_INSIDE: usize = 8;
 /// Questions never answered by yes: guessed tokens, made-up paths.
 const FRESH: Rate = Rate {
     at_once: 20.0,
