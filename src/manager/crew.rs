@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::Daemon;
 use crate::cloud::CloudProvider;
 use crate::config::PROGRAM;
+use crate::controllers::Running;
 use crate::controllers::node::{NodeController, NodeSyncer, Share};
 use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
 use crate::controllers::service::{BackendView, ServiceController, Syncer};
@@ -18,6 +19,7 @@ use crate::k8s::connect::ClientKind;
 use crate::k8s::types::{Node, Service};
 use crate::runtime::stop::{HookGuard, StopToken};
 use crate::runtime::supervise::Supervisor;
+use crate::workqueue::QueueMetrics;
 
 /// The controllers that were started.
 pub(super) struct Crew<'a> {
@@ -34,6 +36,9 @@ pub(super) struct Crew<'a> {
     flushing: Receiver<()>,
     /// What events are sent with.
     events: k8s::Client,
+    running: Running,
+    /// Who was started, by the names of [`Running`].
+    started: Vec<&'static str>,
 }
 
 /// A crew that was told to stop.
@@ -58,6 +63,7 @@ impl<'a> Crew<'a> {
             .client("events", ClientKind::Events, StopToken::never());
         let (clock, random) = (Arc::clone(&daemon.clock), Arc::clone(&daemon.random));
         let (recorder, sink) = recorder(PROGRAM, events.clone(), clock, random);
+        recorder.measured(&daemon.metrics);
         let stop = daemon.stop.token();
         threads.spawn("events", move || {
             let _unflushed: Sender<()> = unflushed;
@@ -72,6 +78,8 @@ impl<'a> Crew<'a> {
             recorder,
             flushing,
             events,
+            running: Running::new(&daemon.metrics),
+            started: Vec::new(),
         }
     }
 
@@ -82,8 +90,11 @@ impl<'a> Crew<'a> {
             writes,
             flushing,
             events,
+            running,
+            started,
             ..
         } = self;
+        started.into_iter().for_each(|name| running.ended(name));
         Leaving {
             working,
             writes,
@@ -102,6 +113,7 @@ impl<'a> Crew<'a> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
         let recorder = self.recorder.named("service-controller");
+        self.begun("service");
         let (writer, services) = store::<Service>();
         let syncer = Syncer::new(
             cloud,
@@ -115,6 +127,7 @@ impl<'a> Crew<'a> {
             services.clone(),
             Arc::clone(&clock),
             Arc::clone(&random),
+            QueueMetrics::new(&self.daemon.metrics, "service"),
         ));
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
@@ -156,8 +169,10 @@ impl<'a> Crew<'a> {
             recorder,
             Arc::clone(&clock),
             Arc::clone(&random),
+            &self.daemon.metrics,
         );
-        let controller = Arc::new(NodeController::new(syncer, clock, random));
+        self.begun("cloud-node");
+        let controller = Arc::new(NodeController::new(syncer, clock, random, &self.daemon.metrics));
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         for worker in 0..flags.concurrent_node_syncs {
@@ -211,8 +226,16 @@ impl<'a> Crew<'a> {
         let client = self.client("node-controller");
         let recorder = self.recorder.named(node_lifecycle::COMPONENT);
         let clock = Arc::clone(&self.daemon.clock);
-        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock);
+        let metrics = &self.daemon.metrics;
+        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock, metrics);
+        self.begun("cloud-node-lifecycle");
         self.spawn(threads, "node-lifecycle", move |stop| lifecycle.run(stop));
+    }
+
+    /// A controller runs, by its name in [`Running`].
+    fn begun(&mut self, name: &'static str) {
+        self.running.begun(name);
+        self.started.push(name);
     }
 
     /// A client that writes.

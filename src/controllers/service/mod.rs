@@ -7,6 +7,7 @@
 mod backends;
 mod claims;
 mod decide;
+mod metrics;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use log::warn;
 
 pub use backends::BackendView;
 pub use decide::FINALIZER;
+pub use metrics::{Ended, Metrics};
 pub use sync::Syncer;
 
 use crate::cloud::Retry;
@@ -28,7 +30,7 @@ use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
-use crate::workqueue::{self, Item, Key, WorkQueue};
+use crate::workqueue::{self, Item, Key, QueueMetrics, WorkQueue};
 use decide::{Decision, changes_backends};
 
 /// The key that stands for "the Nodes changed". No Service has a key without a slash.
@@ -55,8 +57,14 @@ pub struct ServiceController {
 }
 
 impl ServiceController {
-    /// Ready to be fed by the handlers and drained by workers.
-    pub fn new(syncer: Syncer, services: Store<Service>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+    /// Ready to be fed by the handlers and drained by workers. Its queue is measured there.
+    pub fn new(
+        syncer: Syncer,
+        services: Store<Service>,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+        metrics: QueueMetrics,
+    ) -> Self {
         let syncer = Arc::new(syncer);
         let (of, by_key) = (Arc::clone(&syncer), services.clone());
         let group = move |key: &str| {
@@ -67,6 +75,7 @@ impl ServiceController {
         let options = workqueue::Options {
             backoff: BACKOFF,
             group: Some(Box::new(group)),
+            metrics,
         };
         Self {
             syncer,
@@ -155,6 +164,11 @@ impl ServiceController {
                 self.queue.add(service.meta.key().into());
             }
         }
+    }
+
+    /// How long the Service has been worked on that has been for longest; `None` while no worker is at one.
+    pub fn longest_running(&self) -> Option<Duration> {
+        self.queue.longest_running()
     }
 
     /// Ends all workers after what they are doing; what is queued is dropped and found again by the next run.
