@@ -27,11 +27,13 @@ use crate::inspur::name::ClusterId;
 use crate::inspur::{self, InspurCloud};
 use crate::k8s::connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 use crate::k8s::types::{Node, ObjectMeta, Resource};
-use crate::k8s::{self, Call};
+use crate::k8s::{self, Call, ClientMetrics};
+use crate::metrics::{self, Metrics};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::gate::Gate;
+use crate::runtime::process;
 use crate::runtime::random::Random;
 use crate::runtime::stop::Stop;
 use crate::runtime::supervise::Supervisor;
@@ -66,8 +68,10 @@ pub enum Error {
 /// Everything that keeps it from starting, all at once; or why it ended.
 pub fn run(config: &Config) -> Result<(), Vec<Error>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (stop, gate) = (Stop::new(), Gate::open());
-    let api_server = api_server(&config.flags, &stop, &gate, &clock);
+    let (stop, gate, metrics) = (Stop::new(), Gate::open(), Metrics::new());
+    metrics::build::register(&metrics);
+    process::register(&metrics, &*clock);
+    let api_server = api_server(&config.flags, &stop, &gate, &clock, ClientMetrics::new(&metrics));
     let (api_server, cloud) = (api_server, cloud_agent(config));
     let (api_server, cloud) = match (api_server, cloud) {
         (Ok(api_server), Ok(cloud)) => (api_server, cloud),
@@ -81,6 +85,7 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
         random: Arc::new(Random::from_entropy()),
         stop,
         gate,
+        metrics,
         api_server,
         cloud,
     };
@@ -92,7 +97,7 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
 pub fn faults_beside_the_cloud_config(flags: &Flags) -> Vec<Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let gate = Gate::open();
-    let api_server = api_server(flags, &Stop::new(), &gate, &clock).err();
+    let api_server = api_server(flags, &Stop::new(), &gate, &clock, ClientMetrics::default()).err();
     let proxy = ProxyRules::from_env(|name| std::env::var(name).ok()).err();
     api_server.into_iter().chain(proxy.map(Error::from)).collect()
 }
@@ -104,6 +109,7 @@ struct Daemon<'a> {
     random: Arc<Random>,
     stop: Stop,
     gate: Gate,
+    metrics: Metrics,
     api_server: Connector,
     cloud: Arc<Agent>,
 }
@@ -245,6 +251,7 @@ impl Daemon<'_> {
             self.gate.clone(),
             Arc::clone(&self.clock),
             self.stop.token(),
+            &self.metrics,
         ))
     }
 
@@ -267,7 +274,8 @@ impl Daemon<'_> {
             handlers,
             Arc::clone(&self.clock),
             Arc::clone(&self.random),
-        );
+        )
+        .measured(&self.metrics);
         threads.spawn(name, move || {
             let _hook = stop.on_stop(move || stopper.shutdown());
             reflector.run(&stop);
@@ -307,7 +315,13 @@ const START_BACKOFF: Backoff = Backoff {
 /// Exit code of a second signal.
 const EXIT_AT_ONCE: i32 = 130;
 
-fn api_server(flags: &Flags, stop: &Stop, gate: &Gate, clock: &Arc<dyn Clock>) -> Result<Connector, Error> {
+fn api_server(
+    flags: &Flags,
+    stop: &Stop,
+    gate: &Gate,
+    clock: &Arc<dyn Clock>,
+    metrics: ClientMetrics,
+) -> Result<Connector, Error> {
     Ok(connect(ConnectOptions {
         kubeconfig: flags.kubeconfig.as_deref(),
         master: flags.master.as_deref(),
@@ -316,6 +330,7 @@ fn api_server(flags: &Flags, stop: &Stop, gate: &Gate, clock: &Arc<dyn Clock>) -
         stop: stop.token(),
         gate: gate.clone(),
         clock: Arc::clone(clock),
+        metrics,
     })?)
 }
 

@@ -29,12 +29,13 @@ use std::sync::Arc;
 use crate::cloud::{CloudProvider, Instances, LoadBalancers};
 use crate::http::Transport;
 use crate::http::bucket::TokenBucket;
+use crate::metrics::Metrics;
 use crate::runtime::clock::Clock;
 use crate::runtime::gate::Gate;
 use crate::runtime::stop::StopToken;
 
 use annotations::Defaults;
-use api::{Client, Credentials, Ecs, Exchanges, Limit, Retrying, Tokens};
+use api::{Client, CloudMetrics, Credentials, Ecs, Exchanges, Limit, Retrying, Tokens};
 use instances::{EcsInstances, Hearsay, Place};
 use load_balancers::SlbLoadBalancers;
 use name::ClusterId;
@@ -70,18 +71,21 @@ pub struct InspurCloud {
 }
 
 impl InspurCloud {
-    /// Speaks to the cloud and to its token service over `transport`; changes have to pass `gate`. Waits end when `stop` is set.
+    /// Speaks to the cloud and to its token service over `transport`, measured in `metrics`; changes have to pass `gate`. Waits end when
+    /// `stop` is set.
     pub fn new(
         options: Options,
         transport: Arc<dyn Transport>,
         gate: Gate,
         clock: Arc<dyn Clock>,
         stop: StopToken,
+        metrics: &Metrics,
     ) -> Self {
+        let metrics = CloudMetrics::new(metrics);
         // one each, since a throttled service does not hold back the others
         let exchanges = || {
             let (transport, clock) = (Arc::clone(&transport), Arc::clone(&clock));
-            Exchanges::new(transport, clock, stop.clone(), options.retrying)
+            Exchanges::new(transport, clock, stop.clone(), options.retrying).measured(metrics.clone())
         };
         let tokens = Arc::new(Tokens::new(options.credentials, exchanges()));
         let Limit { qps, burst } = options.limit;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use super::auth::{Auth, AuthError};
-use super::client::{Client, ClientOptions, user_agent};
+use super::client::{Client, ClientMetrics, ClientOptions, user_agent};
 use super::kubeconfig::{self, ClusterAccess, Credentials, Problems};
 use crate::http::agent::{Agent, Settings, SetupError};
 use crate::http::bucket::TokenBucket;
@@ -33,6 +33,8 @@ pub struct ConnectOptions<'a> {
     pub gate: Gate,
     /// Ages credentials.
     pub clock: Arc<dyn Clock>,
+    /// Where its clients' requests are measured.
+    pub metrics: ClientMetrics,
 }
 
 /// Why there is no way to the API server. All of these end the start.
@@ -86,6 +88,7 @@ pub struct Connector {
     gate: Gate,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
+    metrics: ClientMetrics,
     controllers: Arc<TokenBucket>,
     lease: Arc<TokenBucket>,
     events: Arc<TokenBucket>,
@@ -127,6 +130,7 @@ impl Connector {
             stop,
             gate,
             clock,
+            metrics,
             ..
         } = options;
         let agent = Arc::new(Agent::with_clock(
@@ -159,6 +163,7 @@ impl Connector {
             auth: Arc::new(auth),
             gate,
             random: Arc::new(Random::from_entropy()),
+            metrics,
             controllers: bucket(qps, burst),
             lease: bucket(5.0, 5),
             events: bucket(5.0, 25),
@@ -189,6 +194,7 @@ impl Connector {
             stop,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
+            metrics: self.metrics.clone(),
         })
     }
 }

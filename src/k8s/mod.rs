@@ -16,6 +16,6 @@ pub mod types;
 pub mod watch;
 
 pub use call::{Call, PatchType, Review};
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientMetrics, ClientOptions};
 pub use connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 pub use error::Error;

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::Daemon;
 use crate::cloud::CloudProvider;
 use crate::config::PROGRAM;
+use crate::controllers::Running;
 use crate::controllers::node::{NodeController, NodeSyncer, Share};
 use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
 use crate::controllers::service::{BackendView, Cache, ServiceController, Syncer};
@@ -19,6 +20,7 @@ use crate::k8s::connect::ClientKind;
 use crate::k8s::types::{Node, Service};
 use crate::runtime::stop::{HookGuard, StopToken};
 use crate::runtime::supervise::Supervisor;
+use crate::workqueue::QueueMetrics;
 
 /// The controllers that are enabled.
 pub(super) struct Crew<'a> {
@@ -37,6 +39,9 @@ pub(super) struct Crew<'a> {
     flushing: Receiver<()>,
     /// What events are sent with.
     events: k8s::Client,
+    running: Running,
+    /// Who was started, by the names of [`Running`].
+    started: Vec<&'static str>,
 }
 
 /// A thread that may write.
@@ -67,6 +72,7 @@ impl<'a> Crew<'a> {
             .client("events", ClientKind::Events, StopToken::never());
         let (clock, random) = (Arc::clone(&daemon.clock), Arc::clone(&daemon.random));
         let (recorder, sink) = recorder(PROGRAM, events.clone(), clock, random);
+        recorder.measured(&daemon.metrics);
         let stop = daemon.stop.token();
         threads.spawn("events", move || {
             let _unflushed: Sender<()> = unflushed;
@@ -82,6 +88,8 @@ impl<'a> Crew<'a> {
             recorder,
             flushing,
             events,
+            running: Running::new(&daemon.metrics),
+            started: Vec::new(),
         }
     }
 
@@ -103,8 +111,11 @@ impl<'a> Crew<'a> {
             writes,
             flushing,
             events,
+            running,
+            started,
             ..
         } = self;
+        started.into_iter().for_each(|name| running.ended(name));
         Leaving {
             working,
             writes,
@@ -123,6 +134,7 @@ impl<'a> Crew<'a> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
         let recorder = self.recorder.named("service-controller");
+        self.begun("service");
         let (writer, services) = store::<Service>();
         let syncer = Syncer::new(
             cloud,
@@ -137,6 +149,7 @@ impl<'a> Crew<'a> {
             services.clone(),
             Arc::clone(&clock),
             Arc::clone(&random),
+            QueueMetrics::new(&self.daemon.metrics, "service"),
         ));
         controller.set_leading(Cache::Fresh);
         let queue = Arc::clone(&controller);
@@ -178,8 +191,10 @@ impl<'a> Crew<'a> {
             recorder,
             Arc::clone(&clock),
             Arc::clone(&random),
+            &self.daemon.metrics,
         );
-        let controller = Arc::new(NodeController::new(syncer, clock, random));
+        self.begun("cloud-node");
+        let controller = Arc::new(NodeController::new(syncer, clock, random, &self.daemon.metrics));
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         for worker in 0..flags.concurrent_node_syncs {
@@ -228,8 +243,16 @@ impl<'a> Crew<'a> {
         let client = self.client("node-controller");
         let recorder = self.recorder.named(node_lifecycle::COMPONENT);
         let clock = Arc::clone(&self.daemon.clock);
-        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock);
+        let metrics = &self.daemon.metrics;
+        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock, metrics);
+        self.begun("cloud-node-lifecycle");
         self.enlist("node-lifecycle", move |stop| lifecycle.run(stop));
+    }
+
+    /// A controller runs, by its name in [`Running`].
+    fn begun(&mut self, name: &'static str) {
+        self.running.begun(name);
+        self.started.push(name);
     }
 
     /// A client that writes.

@@ -1,11 +1,12 @@
 //! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
-//! sentences in two languages, YAML, what a certificate says.
+//! sentences in two languages, YAML, what a certificate says, what the system knows of the process.
 //!
-//! Knows nothing of ours; everyone may use it.
+//! Knows nothing else of ours but [`crate::metrics`]; everyone may use it.
 
 pub mod backoff;
 pub mod clock;
 pub mod gate;
+pub mod process;
 pub mod random;
 pub mod secret;
 pub mod secret_source;

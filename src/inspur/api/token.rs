@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::exchange::{Ask, Exchanges, Repeat};
-use super::{Error, encode, wire};
+use super::{Error, Renewal, encode, wire};
 use crate::http::{Method, Request, percent_encode};
 use crate::runtime::chain;
 use crate::runtime::gate::{Harmless, Permit};
@@ -141,6 +141,11 @@ impl Tokens {
             }
             Err(failure) => Err(failure),
         };
+        let renewal = match &flight.result {
+            Ok(_) => Renewal::Succeeded,
+            Err(_) => Renewal::Failed,
+        };
+        self.exchanges.metrics().token_renewals(renewal);
         flight.result.clone().map_err(Failure::into_error)
     }
 
@@ -196,6 +201,7 @@ impl Tokens {
     /// Asks the token service. Safe to repeat: a token that nobody uses expires.
     fn ask(&self, url: &str, content_type: &str, body: Vec<u8>) -> Result<(Secret, Duration), Failure> {
         let ask = Ask {
+            request: "token",
             call: "the token request",
             repeat: Repeat::Safe,
             words: wire::token_words,
@@ -287,7 +293,9 @@ mod tests {
 
     use super::*;
     use crate::http::Transport;
+    use crate::inspur::api::CloudMetrics;
     use crate::inspur::testing::{Reply, Script, eager};
+    use crate::metrics::{Metrics, lines};
     use crate::runtime::clock::ManualClock;
     use crate::runtime::stop::StopToken;
 
@@ -312,6 +320,30 @@ mod tests {
             200,
             &format!(r#"{{"access_token":"{token}","expires_in":{seconds}}}"#),
         )
+    }
+
+    #[test]
+    fn each_renewal_is_counted_by_its_result() {
+        let script = Script::new([issued("t1", 300), Reply::json(403, "{}")]);
+        let (mut tokens, clock) = tokens(keycloak(), &script);
+        let metrics = Metrics::new();
+        tokens.exchanges = tokens.exchanges.measured(CloudMetrics::new(&metrics));
+        tokens.current().unwrap();
+        tokens.current().unwrap();
+        clock.advance(Duration::from_secs(300));
+        tokens.current().unwrap_err();
+        assert_eq!(
+            lines(&metrics, "cloudprovider_inspur_token"),
+            [
+                r#"cloudprovider_inspur_token_renewals_total{result="failure"} 1"#,
+                r#"cloudprovider_inspur_token_renewals_total{result="success"} 1"#,
+            ]
+        );
+        let asked = lines(&metrics, "cloudprovider_inspur_api_requests_total");
+        assert!(
+            asked.iter().all(|line| line.contains(r#"request="token""#)),
+            "{asked:?}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
 use crate::inspur::testing::{ServiceBuilder, eager, node, service};
 use crate::inspur::{InspurCloud, Options};
 use crate::k8s::types::Protocol;
+use crate::metrics::Metrics;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
@@ -52,6 +53,7 @@ impl Daemon {
                 Gate::open(),
                 Arc::new(clock.clone()),
                 stop.token(),
+                &Metrics::new(),
             ),
             clock,
             stop,

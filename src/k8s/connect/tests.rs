@@ -20,6 +20,7 @@ fn options(kubeconfig: &Path) -> ConnectOptions<'_> {
         burst: 30,
         stop: StopToken::never(),
         clock: Arc::new(ManualClock::new(SystemTime::UNIX_EPOCH)),
+        metrics: ClientMetrics::default(),
     }
 }
 
