@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Limits};
 use crate::k8s::connect::{ClientKind, ConnectError, ConnectOptions, connect};
 use crate::k8s::types::null_default;
-use crate::k8s::{Call, Client, Error as CallError, Review};
+use crate::k8s::{Call, Client, ClientMetrics, Error as CallError, Review};
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::gate::Gate;
@@ -107,6 +107,7 @@ fn reviewer(
         stop: means.stop.clone(),
         gate: means.gate.clone(),
         clock: Arc::clone(means.clock),
+        metrics: ClientMetrics::default(),
     });
     match (connected, kubeconfig) {
         (Ok(connector), _) => {

@@ -30,6 +30,7 @@ fn reviews(transport: Arc<dyn Transport>, token: &str) -> ApiReviews {
         stop: StopToken::never(),
         clock: clock.clone(),
         random: Arc::clone(&random),
+        metrics: crate::k8s::ClientMetrics::default(),
     });
     ApiReviews::new(client, clock, random)
 }

@@ -41,15 +41,13 @@ impl Counters {
         Self {
             delegated_authn: Delegated::new(
                 metrics,
-                "apiserver_delegated_authn_request",
-                "Reviews of tokens by status code.",
-                "How long reviews of tokens took, by status code.",
+                ["apiserver_delegated_authn_request_total", "apiserver_delegated_authn_request_duration_seconds"],
+                ["Reviews of tokens by status code.", "How long reviews of tokens took, by status code."],
             ),
             delegated_authz: Delegated::new(
                 metrics,
-                "apiserver_delegated_authz_request",
-                "Reviews of access by status code.",
-                "How long reviews of access took, by status code.",
+                ["apiserver_delegated_authz_request_total", "apiserver_delegated_authz_request_duration_seconds"],
+                ["Reviews of access by status code.", "How long reviews of access took, by status code."],
             ),
             authentication_duration: metrics.histograms(
                 "authentication_duration_seconds",
@@ -136,11 +134,12 @@ impl Counters {
 }
 
 impl Delegated {
-    fn new(metrics: &Metrics, name: &str, requests: &str, duration: &str) -> Self {
+    /// Names and sentences are those of the count and of the duration.
+    fn new(metrics: &Metrics, names: [&'static str; 2], sentences: [&'static str; 2]) -> Self {
         let buckets = [0.25, 0.5, 0.7, 1.0, 1.5, 3.0, 5.0, 10.0];
         Self {
-            requests: metrics.counters(&format!("{name}_total"), requests, &["code"]),
-            duration: metrics.histograms(&format!("{name}_duration_seconds"), duration, &["code"], &buckets),
+            requests: metrics.counters(names[0], sentences[0], &["code"]),
+            duration: metrics.histograms(names[1], sentences[1], &["code"], &buckets),
         }
     }
 }
