@@ -14,10 +14,11 @@ use ureq::Timeout;
 use ureq::unversioned::transport::time as ureq_time;
 use ureq::unversioned::transport::{
     Buffers, ChainedConnector, ConnectProxyConnector, ConnectionDetails, Connector, LazyBuffers, NextTimeout,
-    TcpConnector, Transport, TransportAdapter,
+    Transport, TransportAdapter,
 };
 
 use super::resolver::host_and_port;
+use super::tcp::TcpConnector;
 use super::tls::Tls;
 use crate::runtime::gate::Permit;
 
@@ -103,7 +104,7 @@ pub(super) struct AgentConnector {
 
 impl AgentConnector {
     pub(super) fn new(tls: Arc<Tls>) -> Self {
-        let sockets = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+        let sockets = ().chain(ConnectProxyConnector::default()).chain(TcpConnector);
         Self { sockets, tls }
     }
 
@@ -174,7 +175,7 @@ impl fmt::Debug for AgentConnector {
 }
 
 /// What is left of the time to connect.
-fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
+pub(super) fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
     let spent = match ((details.current_time)(), details.now) {
         (ureq_time::Instant::Exact(now), ureq_time::Instant::Exact(start)) => {
             now.saturating_duration_since(start)

@@ -6,6 +6,7 @@ mod body;
 mod connector;
 mod pem;
 mod resolver;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
