@@ -1,5 +1,5 @@
 //! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
-//! sentences in two languages, YAML.
+//! files that change, sentences in two languages, YAML.
 //!
 //! Knows nothing of ours; everyone may use it.
 
@@ -7,11 +7,13 @@ pub mod backoff;
 pub mod clock;
 pub mod gate;
 pub mod random;
+pub mod reload;
 pub mod secret;
 pub mod secret_source;
 pub mod sentence;
 pub mod stop;
 pub mod supervise;
+pub mod watched_file;
 pub mod yaml;
 
 /// `error` and its causes in one clause: for a log line or an Event.

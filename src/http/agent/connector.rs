@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::resolver::host_and_port;
 use super::tcp::TcpConnector;
-use super::tls::Tls;
+use super::tls::{Shows, Tls};
 use crate::runtime::gate::Permit;
 
 /// No connection: nothing of the request was sent.
@@ -100,12 +100,13 @@ type Sockets = ChainedConnector<(), ChainedConnector<(), (), ConnectProxyConnect
 pub(super) struct AgentConnector {
     sockets: Sockets,
     tls: Arc<Tls>,
+    shows: Shows,
 }
 
 impl AgentConnector {
-    pub(super) fn new(tls: Arc<Tls>) -> Self {
+    pub(super) fn new(tls: Arc<Tls>, shows: Shows) -> Self {
         let sockets = ().chain(ConnectProxyConnector::default()).chain(TcpConnector);
-        Self { sockets, tls }
+        Self { sockets, tls, shows }
     }
 
     fn handshake(
@@ -113,7 +114,7 @@ impl AgentConnector {
         details: &ConnectionDetails<'_>,
         transport: Box<dyn Transport>,
     ) -> Result<(Channel, u64), ureq::Error> {
-        let Some((config, generation)) = self.tls.for_handshake() else {
+        let Some((config, generation)) = self.tls.for_handshake(self.shows) else {
             return Err(ConnectFailure::tls("no certificate authority is configured"));
         };
         let (host, _) = host_and_port(details.uri);
