@@ -336,6 +336,7 @@ fn another_way_to_the_api_server_needs_a_restart() {
     let path = cluster.path();
     let connector = connect(options(&path)).unwrap();
     let client = client_of(&connector);
+    assert_eq!(connector.reload().kubeconfig, Reloaded::Unchanged);
     for (case, server, more) in [
         ("the server", elsewhere, ""),
         ("the name", &here, ", tls-server-name: other"),
@@ -350,6 +351,8 @@ fn another_way_to_the_api_server_needs_a_restart() {
         );
         assert_eq!(cluster.ask(&client).0, "one", "{case}");
     }
+    cluster.write(&authority, "token: one");
+    assert_eq!(connector.reload().kubeconfig, Reloaded::Changed, "as it was");
     cluster.write(&authority, "token: two");
     assert_eq!(connector.reload().kubeconfig, Reloaded::Changed);
     assert_eq!(cluster.ask(&client).0, "two");
