@@ -3,6 +3,7 @@
 pub mod configz;
 mod crew;
 pub mod reviews;
+pub mod rotation;
 pub mod status;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ pub mod kubeconfig;
 pub mod patch;
 pub mod path;
 pub mod retry;
+pub mod service_account;
 mod status;
 pub mod types;
 pub mod watch;

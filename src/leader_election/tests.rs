@@ -73,6 +73,7 @@ impl World {
         };
         let client = |way: &Arc<InProcess>, gate: &Gate| {
             Client::with_options(ClientOptions {
+                metrics: crate::k8s::ClientMetrics::default(),
                 base: "http://api".into(),
                 transport: Arc::clone(way) as _,
                 auth: Arc::clone(&auth),

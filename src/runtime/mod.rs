@@ -1,5 +1,5 @@
 //! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
-//! sentences in two languages, YAML, what a certificate says, what the system knows of the process.
+//! files that change, sentences in two languages, YAML, what a certificate says, what the system knows of the process.
 //!
 //! Knows nothing else of ours but [`crate::metrics`]; everyone may use it.
 
@@ -8,11 +8,13 @@ pub mod clock;
 pub mod gate;
 pub mod process;
 pub mod random;
+pub mod reload;
 pub mod secret;
 pub mod secret_source;
 pub mod sentence;
 pub mod stop;
 pub mod supervise;
+pub mod watched_file;
 pub mod x509;
 pub mod yaml;
 

@@ -41,13 +41,25 @@ impl Counters {
         Self {
             delegated_authn: Delegated::new(
                 metrics,
-                ["apiserver_delegated_authn_request_total", "apiserver_delegated_authn_request_duration_seconds"],
-                ["Reviews of tokens by status code.", "How long reviews of tokens took, by status code."],
+                [
+                    "apiserver_delegated_authn_request_total",
+                    "apiserver_delegated_authn_request_duration_seconds",
+                ],
+                [
+                    "Reviews of tokens by status code.",
+                    "How long reviews of tokens took, by status code.",
+                ],
             ),
             delegated_authz: Delegated::new(
                 metrics,
-                ["apiserver_delegated_authz_request_total", "apiserver_delegated_authz_request_duration_seconds"],
-                ["Reviews of access by status code.", "How long reviews of access took, by status code."],
+                [
+                    "apiserver_delegated_authz_request_total",
+                    "apiserver_delegated_authz_request_duration_seconds",
+                ],
+                [
+                    "Reviews of access by status code.",
+                    "How long reviews of access took, by status code.",
+                ],
             ),
             authentication_duration: metrics.histograms(
                 "authentication_duration_seconds",
