@@ -2,19 +2,23 @@
 //! leads.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Daemon;
+use super::endpoint::check_worker;
+use super::rotation::Effects;
 use crate::cloud::CloudProvider;
 use crate::config::PROGRAM;
-use crate::controllers::Running;
 use crate::controllers::node::{NodeController, NodeSyncer, Share};
 use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
 use crate::controllers::service::{BackendView, Cache, ServiceController, Syncer};
+use crate::controllers::{self, Running};
 use crate::events::{EventRecorder, recorder};
 use crate::informer::{Handler, Store, store};
+use crate::inspur::InspurCloud;
 use crate::k8s;
 use crate::k8s::connect::ClientKind;
 use crate::k8s::types::{Node, Service};
@@ -25,8 +29,11 @@ use crate::workqueue::QueueMetrics;
 /// The controllers that are enabled.
 pub(super) struct Crew<'a> {
     daemon: &'a Daemon<'a>,
-    /// The threads that may write, until they are spawned.
-    waiting: Vec<Worker>,
+    /// Those who wait for our term, one for each controller.
+    waiting: Vec<Recruit>,
+    /// Has every Service synced again.
+    resync: Arc<Mutex<Option<Arc<ServiceController>>>>,
+    hired: bool,
     /// Wakes the workers when it is time to stop.
     hooks: Vec<HookGuard>,
     /// Held by every thread that writes.
@@ -44,10 +51,35 @@ pub(super) struct Crew<'a> {
     started: Vec<&'static str>,
 }
 
+/// A controller that waits for our term.
+struct Recruit {
+    /// In [`Running`].
+    name: &'static str,
+    begin: Box<dyn FnOnce(Cache)>,
+    threads: Vec<Worker>,
+}
+
 /// A thread that may write.
 struct Worker {
     name: String,
     body: Box<dyn FnOnce(&StopToken) + Send>,
+}
+
+impl Recruit {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            begin: Box::new(|_| {}),
+            threads: Vec::new(),
+        }
+    }
+
+    fn thread(&mut self, name: impl Into<String>, body: impl FnOnce(&StopToken) + Send + 'static) {
+        self.threads.push(Worker {
+            name: name.into(),
+            body: Box::new(body),
+        });
+    }
 }
 
 /// A crew that was told to stop.
@@ -81,6 +113,8 @@ impl<'a> Crew<'a> {
         Self {
             daemon,
             waiting: Vec::new(),
+            resync: Arc::default(),
+            hired: false,
             hooks: Vec::new(),
             alive,
             working,
@@ -93,14 +127,54 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Starts to work.
-    pub(super) fn begin(&mut self, threads: &mut Supervisor) {
-        for Worker { name, body } in self.waiting.drain(..) {
-            let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
-            threads.spawn(name, move || {
-                let _alive = alive;
-                body(&stop);
-            });
+    /// Whether the controllers are ready to work.
+    pub(super) fn is_hired(&self) -> bool {
+        self.hired
+    }
+
+    /// Who takes events.
+    pub(super) fn recorder(&self) -> EventRecorder {
+        self.recorder.clone()
+    }
+
+    /// The cloud that the controllers will work with follows its config from now on.
+    pub(super) fn attach(&mut self, cloud: &InspurCloud) {
+        self.hired = true;
+        let resync = Arc::clone(&self.resync);
+        self.daemon.live.attach(Effects {
+            controls: cloud.controls(),
+            defaults_changed: Box::new(move || {
+                let controller = resync.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(controller) = &*controller {
+                    controller.sync_all();
+                }
+            }),
+        });
+    }
+
+    /// Starts to work: one controller after the other, with pauses where the flags want them. Source: ccm-behaviour.md 2.1 (10).
+    pub(super) fn begin(&mut self, threads: &mut Supervisor, cache: Cache) {
+        let interval = self.daemon.config.flags.controller_start_interval;
+        let mut delay = Duration::ZERO;
+        for Recruit {
+            name,
+            begin,
+            threads: workers,
+        } in std::mem::take(&mut self.waiting)
+        {
+            begin(cache);
+            self.running.begun(name);
+            self.started.push(name);
+            for Worker { name, body } in workers {
+                let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
+                threads.spawn(name, move || {
+                    let _alive = alive;
+                    if !stop.wait(delay) {
+                        body(&stop);
+                    }
+                });
+            }
+            delay += self.daemon.random.between(interval, 2 * interval);
         }
     }
 
@@ -134,7 +208,7 @@ impl<'a> Crew<'a> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
         let recorder = self.recorder.named("service-controller");
-        self.begun("service");
+        let mut recruit = Recruit::new("service");
         let (writer, services) = store::<Service>();
         let syncer = Syncer::new(
             cloud,
@@ -151,10 +225,18 @@ impl<'a> Crew<'a> {
             Arc::clone(&random),
             QueueMetrics::new(&self.daemon.metrics, "service"),
         ));
-        controller.set_leading(Cache::Fresh);
+        let ours = Arc::clone(&controller);
+        recruit.begin = Box::new(move |cache| ours.set_leading(cache));
+        *self.resync.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&controller));
+        self.daemon.view.show_services(Arc::clone(&controller));
+        let watched = Arc::clone(&controller);
+        check_worker(&self.daemon.checks, controllers::SERVICE, move || {
+            watched.longest_running()
+        });
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         self.daemon.reflect(
+            "services",
             "reflect-service",
             threads,
             writer,
@@ -162,16 +244,17 @@ impl<'a> Crew<'a> {
         );
         for worker in 0..flags.concurrent_service_syncs {
             let (controller, services, nodes) = (Arc::clone(&controller), services.clone(), nodes.clone());
-            self.enlist(format!("service-{worker}"), move |stop| {
+            recruit.thread(format!("service-{worker}"), move |stop| {
                 if services.wait_synced(stop) && nodes.wait_synced(stop) {
                     controller.run_worker();
                 }
             });
         }
         let (resync, period) = (Arc::clone(&controller), flags.min_resync_period);
-        self.enlist("service-resync", move |stop| {
+        recruit.thread("service-resync", move |stop| {
             resync.run_resync(period, &*clock, &random, stop)
         });
+        self.waiting.push(recruit);
         controller.node_handler()
     }
 
@@ -193,13 +276,17 @@ impl<'a> Crew<'a> {
             Arc::clone(&random),
             &self.daemon.metrics,
         );
-        self.begun("cloud-node");
+        let mut recruit = Recruit::new("cloud-node");
         let controller = Arc::new(NodeController::new(syncer, clock, random, &self.daemon.metrics));
+        let watched = Arc::clone(&controller);
+        check_worker(&self.daemon.checks, controllers::NODE, move || {
+            watched.longest_running()
+        });
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         for worker in 0..flags.concurrent_node_syncs {
             let (controller, nodes) = (Arc::clone(&controller), nodes.clone());
-            self.enlist(format!("node-{worker}"), move |stop| {
+            recruit.thread(format!("node-{worker}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_worker();
                 }
@@ -215,12 +302,13 @@ impl<'a> Crew<'a> {
                 thread,
                 threads: threads_in_all,
             };
-            self.enlist(format!("refresh-{thread}"), move |stop| {
+            recruit.thread(format!("refresh-{thread}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_refresh(share, period, stop);
                 }
             });
         }
+        self.waiting.push(recruit);
         controller.node_handler()
     }
 
@@ -244,33 +332,28 @@ impl<'a> Crew<'a> {
         let recorder = self.recorder.named(node_lifecycle::COMPONENT);
         let clock = Arc::clone(&self.daemon.clock);
         let metrics = &self.daemon.metrics;
-        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock, metrics);
-        self.begun("cloud-node-lifecycle");
-        self.enlist("node-lifecycle", move |stop| lifecycle.run(stop));
+        let lifecycle = Arc::new(Lifecycle::new(
+            cloud, client, nodes, recorder, settings, clock, metrics,
+        ));
+        let watched = Arc::clone(&lifecycle);
+        check_worker(&self.daemon.checks, controllers::NODE_LIFECYCLE, move || {
+            watched.longest_running()
+        });
+        let mut recruit = Recruit::new("cloud-node-lifecycle");
+        recruit.thread("node-lifecycle", move |stop| lifecycle.run(stop));
+        self.waiting.push(recruit);
     }
 
-    /// A controller runs, by its name in [`Running`].
-    fn begun(&mut self, name: &'static str) {
-        self.running.begun(name);
-        self.started.push(name);
-    }
-
-    /// A client that writes.
+    /// A client that writes, as ourselves or as the service account of that name.
     fn client(&mut self, component: &str) -> k8s::Client {
-        let client =
-            self.daemon
-                .api_server
-                .client(component, ClientKind::Controllers, self.daemon.stop.token());
+        let (api_server, stop) = (&self.daemon.api_server, self.daemon.stop.token());
+        let client = if self.daemon.config.flags.use_service_account_credentials {
+            api_server.client_as(component, ClientKind::Controllers, stop)
+        } else {
+            api_server.client(component, ClientKind::Controllers, stop)
+        };
         self.writes.push(client.clone());
         client
-    }
-
-    /// A thread that may write, for [`Crew::begin`].
-    fn enlist(&mut self, name: impl Into<String>, body: impl FnOnce(&StopToken) + Send + 'static) {
-        self.waiting.push(Worker {
-            name: name.into(),
-            body: Box::new(body),
-        });
     }
 
     fn on_stop(&mut self, hook: impl Fn() + Send + Sync + 'static) {

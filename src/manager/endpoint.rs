@@ -183,8 +183,12 @@ impl Endpoint {
 }
 
 fn pages(parts: &Parts<'_>) -> Pages {
-    let (view, clock, started) = (Arc::clone(parts.view), Arc::clone(parts.clock), parts.clock.wall());
-    let configz = configz::document(parts.config).to_string();
+    let (view, clock, started) = (
+        Arc::clone(parts.view),
+        Arc::clone(parts.clock),
+        parts.clock.wall(),
+    );
+    let configz = configz::document(parts.config, parts.config.flags.election.as_ref()).to_string();
     Pages {
         checks: Arc::clone(parts.checks),
         metrics: parts.metrics.clone(),
@@ -195,7 +199,10 @@ fn pages(parts: &Parts<'_>) -> Pages {
 }
 
 fn set_verbosity(text: &str) -> Result<(), String> {
-    let verbosity = text.trim().parse().map_err(|_| "it must be a whole number from 0".to_owned())?;
+    let verbosity = text
+        .trim()
+        .parse()
+        .map_err(|_| "it must be a whole number from 0".to_owned())?;
     logging::set_verbosity(verbosity);
     Ok(())
 }
@@ -219,7 +226,10 @@ pub(super) fn check_informer(checks: &Checks, resource: &'static str, pulse: Pul
         is_alive(pulse.last_contact(), clock.now())
     });
     checks.add(format!("informer-{resource}-synced"), Kind::Ready, move || {
-        synced.synced_since().map(|_| ()).ok_or_else(|| "not everything is listed yet".to_owned())
+        synced
+            .synced_since()
+            .map(|_| ())
+            .ok_or_else(|| "not everything is listed yet".to_owned())
     });
 }
 

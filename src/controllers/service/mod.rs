@@ -99,6 +99,13 @@ impl ServiceController {
         self.add_all(Decision::Delete);
     }
 
+    /// Has every Service synced again, where we lead.
+    pub fn sync_all(&self) {
+        if self.syncer.is_leading() {
+            self.add_all(Decision::Ensure);
+        }
+    }
+
     /// Who is served by whom, and who fails.
     pub fn report(&self) -> Report {
         self.syncer.report()
