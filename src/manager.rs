@@ -405,7 +405,7 @@ impl Daemon<'_> {
     fn inspur(&self, cluster_id: ClusterId) -> Arc<InspurCloud> {
         let transport: Arc<dyn Transport> = Arc::clone(&self.cloud) as _;
         Arc::new(InspurCloud::new(
-            connections::cloud_options(&self.config.cloud, cluster_id),
+            connections::cloud_options(&self.live.config(), cluster_id),
             transport,
             self.gate.clone(),
             Arc::clone(&self.clock),

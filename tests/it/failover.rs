@@ -8,7 +8,8 @@ use crate::support::fixtures::{NODES, SERVICES, node, service, service_path};
 use crate::support::replica::{Act, Replica, acts, strays};
 
 /// Leases of seconds, so that a take-over is not long to wait for.
-const FLAGS: [&str; 6] = [
+const FLAGS: [&str; 7] = [
+    "--secure-port=0",
     "--leader-elect=true",
     "--leader-elect-lease-duration=3s",
     "--leader-elect-renew-deadline=2s",
