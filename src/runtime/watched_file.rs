@@ -62,10 +62,11 @@ impl WatchedFile {
         })
     }
 
-    /// Nothing more is to be said of this version.
-    pub fn settle(&mut self, bytes: &[u8]) {
-        self.settled = Some(hash(&bytes));
-        self.refused = None;
+    /// Nothing more is to be said of this version. Whether it takes the place of another one, settled or refused.
+    pub fn settle(&mut self, bytes: &[u8]) -> bool {
+        let refused = self.refused.take();
+        let settled = self.settled.replace(hash(&bytes));
+        refused.is_some() || settled.is_some()
     }
 
     /// What is there now is of no use. Whether that was not said before, in these words.
@@ -118,7 +119,7 @@ mod tests {
         let mut file = WatchedFile::new(&path, 10);
         fs::write(&path, "one").unwrap();
         assert_eq!(file.look().unwrap(), other("one"));
-        file.settle(b"one");
+        assert!(!file.settle(b"one"), "it is the first");
         assert_eq!(file.look().unwrap(), Seen::Same);
         fs::write(&path, "two").unwrap();
         assert_eq!(file.look().unwrap(), other("two"));
@@ -128,6 +129,10 @@ mod tests {
         assert_eq!(file.look().unwrap(), Seen::Back);
         assert_eq!(file.look().unwrap(), Seen::Same);
         assert!(file.refuse("worse"), "it was good in between");
+        assert!(
+            file.settle(b"three") && file.settle(b"four"),
+            "in place of others"
+        );
     }
 
     #[test]

@@ -92,23 +92,25 @@ impl Connector {
             log::warn!(changed = fixed.join(",").as_str(), server = new.server.as_str(); "the kubeconfig says another way to the API server, which needs a restart; all goes on as before");
             return Reloaded::NeedsRestart;
         }
-        match self.take_over(&kubeconfig.current, &new) {
-            Ok(outcome) => {
-                kubeconfig.file.settle(&bytes);
-                kubeconfig.current = new;
-                if outcome == Reloaded::Changed {
-                    log::info!(kubeconfig:% = kubeconfig.file.path().display(); "use the new credentials of the kubeconfig");
-                }
-                outcome
-            }
-            Err(error) => kubeconfig.refuse(&error),
+        if let Err(error) = self.take_over(&kubeconfig.current, &new) {
+            return kubeconfig.refuse(&error);
+        }
+        let differs = kubeconfig.current != new;
+        if differs {
+            log::info!(kubeconfig:% = kubeconfig.file.path().display(); "use the new credentials of the kubeconfig");
+        }
+        kubeconfig.current = new;
+        match kubeconfig.file.settle(&bytes) || differs {
+            true => Reloaded::Changed,
+            // what the program started with
+            false => Reloaded::Unchanged,
         }
     }
 
     /// All of what is new, or nothing of it.
-    fn take_over(&self, old: &ClusterAccess, new: &ClusterAccess) -> Result<Reloaded, ConnectError> {
+    fn take_over(&self, old: &ClusterAccess, new: &ClusterAccess) -> Result<(), ConnectError> {
         if old == new {
-            return Ok(Reloaded::Unchanged);
+            return Ok(());
         }
         let mut turn = self.turn();
         let auth = match old.credentials == new.credentials {
@@ -125,7 +127,7 @@ impl Connector {
             *turn += 1;
             self.auth.replace(auth);
         }
-        Ok(Reloaded::Changed)
+        Ok(())
     }
 
     fn sources(&self) -> Sources<'_> {

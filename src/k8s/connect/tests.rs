@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::ServerConfig;
 
 use super::*;
-use crate::http::testing::{Ca, Leaf, answer, listen_tls, read_request, server_config};
+use crate::http::testing::{Ca, Leaf, answer, hang, listen_tls, read_request, server_config, spawn};
 use crate::k8s::Error;
 use crate::k8s::types::Node;
 use crate::runtime::clock::ManualClock;
@@ -336,6 +336,7 @@ fn another_way_to_the_api_server_needs_a_restart() {
     let path = cluster.path();
     let connector = connect(options(&path)).unwrap();
     let client = client_of(&connector);
+    assert_eq!(connector.reload().kubeconfig, Reloaded::Unchanged);
     for (case, server, more) in [
         ("the server", elsewhere, ""),
         ("the name", &here, ", tls-server-name: other"),
@@ -350,6 +351,8 @@ fn another_way_to_the_api_server_needs_a_restart() {
         );
         assert_eq!(cluster.ask(&client).0, "one", "{case}");
     }
+    cluster.write(&authority, "token: one");
+    assert_eq!(connector.reload().kubeconfig, Reloaded::Changed, "as it was");
     cluster.write(&authority, "token: two");
     assert_eq!(connector.reload().kubeconfig, Reloaded::Changed);
     assert_eq!(cluster.ask(&client).0, "two");
@@ -453,7 +456,7 @@ fn a_plug_ins_certificate_outlives_another_authority_and_dies_with_its_plug_in()
 }
 
 #[test]
-fn a_service_accounts_client_has_its_own_token_and_shows_no_certificate() {
+fn a_service_accounts_client_has_a_token_of_its_own() {
     let ca = Ca::new("ca");
     let (seen, requests) = mpsc::channel();
     let seen = Mutex::new(seen);
@@ -508,4 +511,62 @@ fn a_service_accounts_client_has_its_own_token_and_shows_no_certificate() {
         client.object::<Node>("", "n-1"),
         Err(Error::Stopped { .. })
     ));
+}
+
+#[test]
+fn a_service_accounts_client_shows_no_certificate() {
+    let ca = Ca::new("ca");
+    let shown = Arc::new(Mutex::new(Arc::new(server_config(
+        &ca.issue(&["127.0.0.1"]),
+        Some(&ca),
+    ))));
+    let address = listen_tls(&shown, move |stream, _| {
+        loop {
+            read_request(stream)?;
+            stream.write_all(answer(200, r#"{"status":{"token":"minted"}}"#).as_bytes())?;
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let leaf = ca.issue(&["client"]);
+    for (name, text) in [
+        ("ca.crt", &ca.certificate),
+        ("crt", &leaf.certificate),
+        ("key", &leaf.key),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let user = "{client-certificate: crt, client-key: key}";
+    let path = write_kubeconfig(folder.path(), &format!("https://{address}"), user);
+    let connector = connect(options(&path)).unwrap();
+    let client = connector.client_as("node-controller", ClientKind::Controllers, StopToken::never());
+    // the token was asked for with the certificate
+    let error = chain(&client.object::<Node>("", "n-1").unwrap_err());
+    assert!(error.contains("CertificateRequired"), "{error}");
+}
+
+#[test]
+fn a_shutdown_ends_the_wait_for_a_service_accounts_token() {
+    let ca = Ca::new("ca");
+    let (reached, reach) = mpsc::channel();
+    let reached = Mutex::new(reached);
+    let shown = Arc::new(Mutex::new(Arc::new(server_config(
+        &ca.issue(&["127.0.0.1"]),
+        None,
+    ))));
+    let address = listen_tls(&shown, move |stream, _| {
+        read_request(stream)?;
+        reached.lock().unwrap().send(()).unwrap();
+        hang(stream)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ca.crt"), &ca.certificate).unwrap();
+    let path = write_kubeconfig(folder.path(), &format!("https://{address}"), "{token: root}");
+    let connector = connect(options(&path)).unwrap();
+    let client = connector.client_as("node-controller", ClientKind::Controllers, StopToken::never());
+    let (worker, (done, result)) = (client.clone(), mpsc::channel());
+    spawn(move || done.send(worker.object::<Node>("", "n-1").is_err()).unwrap());
+    reach.recv().unwrap();
+    client.shutdown();
+    let failed = result.recv_timeout(std::time::Duration::from_secs(20));
+    assert!(failed.expect("the call returns"));
 }
