@@ -24,7 +24,7 @@ pub mod slb;
 #[cfg(test)]
 mod testing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cloud::{CloudProvider, Instances, LoadBalancers};
 use crate::http::Transport;
@@ -67,6 +67,55 @@ pub struct Options {
 pub struct InspurCloud {
     load_balancers: SlbLoadBalancers,
     instances: Box<dyn Instances>,
+    controls: Controls,
+}
+
+/// What of [`Options`] may change while it runs. Clones are of the same cloud.
+#[derive(Clone)]
+pub struct Controls {
+    tokens: Arc<Tokens>,
+    defaults: CurrentDefaults,
+    limit: Arc<TokenBucket>,
+}
+
+impl Controls {
+    /// Is somebody else to the cloud from the next call on.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.tokens.set_credentials(credentials);
+    }
+
+    /// Reads a file with a ready token again at the next call.
+    pub fn look_at_token_file(&self) {
+        self.tokens.look_again();
+    }
+
+    /// Counts for each Service from its next sync on.
+    pub fn set_defaults(&self, defaults: Defaults) {
+        self.defaults.set(defaults);
+    }
+
+    /// Counts from the next call on.
+    pub fn set_limit(&self, limit: Limit) {
+        self.limit.set_limit(limit.qps, limit.burst);
+    }
+}
+
+/// How listeners are where no annotation says it, now.
+#[derive(Clone)]
+struct CurrentDefaults(Arc<Mutex<Arc<Defaults>>>);
+
+impl CurrentDefaults {
+    fn new(defaults: Defaults) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(defaults))))
+    }
+
+    fn get(&self) -> Arc<Defaults> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, defaults: Defaults) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(defaults);
+    }
 }
 
 impl InspurCloud {
@@ -95,19 +144,30 @@ impl InspurCloud {
         let instances: Box<dyn Instances> = match &options.ecs_url {
             None => Box::new(Hearsay { place }),
             Some(url) => Box::new(EcsInstances::new(
-                Ecs::new(url, tokens, limited(), gate),
+                Ecs::new(url, Arc::clone(&tokens), limited(), gate),
                 place,
                 Arc::clone(&clock),
             )),
         };
+        let controls = Controls {
+            tokens,
+            defaults: CurrentDefaults::new(options.defaults),
+            limit,
+        };
         Self {
             load_balancers: SlbLoadBalancers {
                 cluster: options.cluster_id,
-                defaults: options.defaults,
+                defaults: controls.defaults.clone(),
                 slbs: Slbs::new(client, clock),
             },
             instances,
+            controls,
         }
+    }
+
+    /// What may change while it runs.
+    pub fn controls(&self) -> Controls {
+        self.controls.clone()
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::*;
 use crate::cloud::CloudProvider;
 use crate::http::Transport;
+use crate::inspur::annotations::{Defaults, Switch};
 use crate::inspur::api::{Credentials, Limit};
 use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
 use crate::inspur::testing::{ServiceBuilder, eager, node, service};
@@ -588,4 +589,21 @@ fn nothing_is_called_once_it_is_time_to_stop() {
     assert!(matches!(daemon.ensure(&web(), &nodes(1)), Err(Error::Stopped)));
     assert!(matches!(daemon.delete(&web()), Err(Error::Stopped)));
     assert_eq!(api.take_log(), [""; 0]);
+}
+
+#[test]
+fn other_defaults_count_from_the_next_sync_on() {
+    let api = FakeApi::new(&["slb-1"]);
+    let daemon = Daemon::new(&api);
+    daemon.ensure(&web(), &nodes(1)).unwrap();
+    let other = Defaults {
+        rule: Some(crate::inspur::model::ForwardRule::WeightedRoundRobin),
+        check: Some(Switch::Off),
+        ..Defaults::default()
+    };
+    daemon.cloud.controls().set_defaults(other);
+    let ensured = daemon.ensure(&web(), &nodes(1)).unwrap();
+    assert_eq!(ensured.change, Change::Made);
+    let shown = api.shown("slb-1");
+    assert!(shown[0].contains(" WRR "), "{shown:?}");
 }
