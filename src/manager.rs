@@ -1,6 +1,7 @@
 //! The one place that knows all: builds clients, stores, controllers and threads, and stops them in order.
 
 mod crew;
+pub mod rotation;
 
 use std::sync::Arc;
 use std::time::Duration;
