@@ -373,7 +373,8 @@ fn other_defaults_have_every_service_synced_again() {
 fn a_bad_cloud_config_is_told_once_and_the_old_one_goes_on() {
     let provider = Provider::new();
     let (good, path) = (provider.good(), provider.path());
-    let cases: [(&str, &dyn Fn(&Path)); 6] = [
+    type Change<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, Change<'_>); 6] = [
         ("garbage", &|path| fs::write(path, "\u{1}\u{2}{[").unwrap()),
         ("nothing", &|path| fs::write(path, "").unwrap()),
         ("a directory", &|path| {
