@@ -1,13 +1,18 @@
 //! Reviews by the simulated API server, and by one that fails in every way.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use super::*;
-use crate::http::testing::Scripted;
+use crate::http::testing::{Ca, Scripted};
 use crate::http::{Method, Response, Transport};
+use crate::metrics::Metrics;
 use crate::runtime::clock::{ManualClock, SystemClock};
-use crate::runtime::gate::Gate;
+use crate::serve::who::Who;
+use crate::serve::{Guard, Incoming};
 use crate::sim::api_server::{ApiServer, Resource, Rule};
 use crate::sim::server::InProcess;
 
@@ -139,6 +144,55 @@ fn whoever_may_not_ask_learns_why() {
                 "{case}: {error:?}"
             );
         }
+    }
+}
+
+#[test]
+fn the_endpoint_lets_in_whom_the_cluster_knows_and_allows() {
+    let api = cluster();
+    api.allow("alice", vec![Rule::of_paths("get", "/configz")]);
+    let front = Ca::new("front");
+    let trust = json!({"metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {"requestheader-client-ca-file": front.certificate, "requestheader-username-headers": "[\"X-Remote-User\"]"}});
+    api.create(Resource::ConfigMaps, &trust).unwrap();
+    let ours: Arc<dyn Reviews> = Arc::new(within(&api, "0wn"));
+    let (authentication, authorization) = flags(None, None);
+    let who = Who::new(
+        &authentication,
+        &authorization,
+        Some(Arc::clone(&ours)),
+        Some(ours),
+        &Metrics::new(),
+        Arc::new(SystemClock),
+        Arc::new(Random::from_seed(1)),
+    )
+    .unwrap();
+    let proxy = front.issue_with(&[], |_| {}).certificate;
+    let proxy = [CertificateDer::from_pem_slice(proxy.as_bytes()).unwrap()];
+    let (scraper, wrong) = (
+        ("Authorization", &b"Bearer s0me"[..]),
+        ("Authorization", &b"Bearer wr0ng"[..]),
+    );
+    let alice = ("X-Remote-User", &b"alice"[..]);
+    for (case, headers, chain, path, want) in [
+        ("a scraper", &[scraper][..], &[][..], "/metrics", None),
+        ("a scraper elsewhere", &[scraper], &[], "/configz", Some(403)),
+        ("a wrong token", &[wrong], &[], "/metrics", Some(401)),
+        ("nobody", &[], &[], "/metrics", Some(403)),
+        ("by a proxy", &[alice], &proxy, "/configz", None),
+        ("by a proxy elsewhere", &[alice], &proxy, "/metrics", Some(403)),
+        ("by no proxy", &[alice], &[], "/configz", Some(403)),
+    ] {
+        let request = Incoming {
+            method: "GET",
+            path,
+            query: "",
+            headers,
+            client_certificates: chain,
+            peer: "127.0.0.1:40000".parse().unwrap(),
+        };
+        let refused = who.admit(&request, Instant::now()).err();
+        assert_eq!(refused.map(|answer| answer.status), want, "{case}");
     }
 }
 

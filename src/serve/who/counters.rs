@@ -99,11 +99,7 @@ impl Counters {
                 "How long certificates that clients showed were still valid.",
                 &EXPIRATION,
             ),
-            reloads: metrics.counters(
-                "client_ca_reloads_total",
-                "New versions of the authorities of clients and front proxies, by whether they can be used.",
-                &["result"],
-            ),
+            reloads: reloads(metrics),
         }
     }
 
@@ -143,6 +139,16 @@ impl Counters {
         let durations = self.authorization_duration.with_label_values(&[result]);
         durations.observe(took.as_secs_f64());
     }
+}
+
+/// Both are there from the start, so that the first failure is seen as a change.
+fn reloads(metrics: &Metrics) -> IntCounterVec {
+    let help = "New versions of the authorities of clients and front proxies, by whether they can be used.";
+    let reloads = metrics.counters("client_ca_reloads_total", help, &["result"]);
+    for result in ["success", "failure"] {
+        reloads.with_label_values(&[result]);
+    }
+    reloads
 }
 
 impl Delegated {
