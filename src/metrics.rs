@@ -6,11 +6,13 @@
 pub mod build;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
+use prometheus::proto::{LabelPair, Metric, MetricFamily};
+use prometheus::{HistogramOpts, Opts, TextEncoder};
 
 pub use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -32,15 +34,33 @@ pub struct Metrics(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    registry: Registry,
-    families: Mutex<Vec<Registered>>,
+    families: Mutex<BTreeMap<&'static str, Registered>>,
     refresh: Mutex<Vec<Refresh>>,
 }
 
 struct Registered {
     family: Family,
-    handle: Box<dyn Any + Send>,
+    handle: Box<dyn Handle>,
 }
+
+/// What was registered, whatever its type.
+trait Handle: Send {
+    fn as_any(&self) -> &dyn Any;
+    fn collect(&self) -> Vec<MetricFamily>;
+}
+
+impl<C: Collector + 'static> Handle for C {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        Collector::collect(self)
+    }
+}
+
+/// What each line would carry its family's help as: every combination of labels keeps a copy.
+const NO_HELP: &str = "-";
 
 /// What is said of a family of metrics before anything is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,55 +110,55 @@ impl Metrics {
     /// A count of events. Its name ends in `_total`.
     pub fn counter(&self, name: &'static str, help: &'static str) -> IntCounter {
         let family = Family::new(name, help, Kind::Counter, &[]);
-        self.register(family, || IntCounter::new(name, help))
+        self.register(family, || IntCounter::new(name, NO_HELP))
     }
 
     /// Counts of events by label. Its name ends in `_total`.
     pub fn counters(&self, name: &'static str, help: &'static str, labels: Names) -> IntCounterVec {
         let family = Family::new(name, help, Kind::Counter, labels);
-        self.register(family, || IntCounterVec::new(Opts::new(name, help), labels))
+        self.register(family, || IntCounterVec::new(Opts::new(name, NO_HELP), labels))
     }
 
     /// A sum that only grows, such as seconds. Its name ends in `_total`.
     pub fn float_counter(&self, name: &'static str, help: &'static str) -> Counter {
         let family = Family::new(name, help, Kind::Counter, &[]);
-        self.register(family, || Counter::new(name, help))
+        self.register(family, || Counter::new(name, NO_HELP))
     }
 
     /// Sums by label. Its name ends in `_total`.
     pub fn float_counters(&self, name: &'static str, help: &'static str, labels: Names) -> CounterVec {
         let family = Family::new(name, help, Kind::Counter, labels);
-        self.register(family, || CounterVec::new(Opts::new(name, help), labels))
+        self.register(family, || CounterVec::new(Opts::new(name, NO_HELP), labels))
     }
 
     /// A whole number that goes up and down.
     pub fn gauge(&self, name: &'static str, help: &'static str) -> IntGauge {
         let family = Family::new(name, help, Kind::Gauge, &[]);
-        self.register(family, || IntGauge::new(name, help))
+        self.register(family, || IntGauge::new(name, NO_HELP))
     }
 
     /// Whole numbers by label.
     pub fn gauges(&self, name: &'static str, help: &'static str, labels: Names) -> IntGaugeVec {
         let family = Family::new(name, help, Kind::Gauge, labels);
-        self.register(family, || IntGaugeVec::new(Opts::new(name, help), labels))
+        self.register(family, || IntGaugeVec::new(Opts::new(name, NO_HELP), labels))
     }
 
     /// A number that goes up and down, such as seconds.
     pub fn float_gauge(&self, name: &'static str, help: &'static str) -> Gauge {
         let family = Family::new(name, help, Kind::Gauge, &[]);
-        self.register(family, || Gauge::new(name, help))
+        self.register(family, || Gauge::new(name, NO_HELP))
     }
 
     /// Numbers by label.
     pub fn float_gauges(&self, name: &'static str, help: &'static str, labels: Names) -> GaugeVec {
         let family = Family::new(name, help, Kind::Gauge, labels);
-        self.register(family, || GaugeVec::new(Opts::new(name, help), labels))
+        self.register(family, || GaugeVec::new(Opts::new(name, NO_HELP), labels))
     }
 
     /// How measured values are spread over `buckets`, given by their upper ends.
     pub fn histogram(&self, name: &'static str, help: &'static str, buckets: &[f64]) -> Histogram {
         let family = Family::new(name, help, Kind::Histogram, &[]);
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let options = HistogramOpts::new(name, NO_HELP).buckets(buckets.to_vec());
         self.register(family, || Histogram::with_opts(options))
     }
 
@@ -151,7 +171,7 @@ impl Metrics {
         buckets: &[f64],
     ) -> HistogramVec {
         let family = Family::new(name, help, Kind::Histogram, labels);
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let options = HistogramOpts::new(name, NO_HELP).buckets(buckets.to_vec());
         self.register(family, || HistogramVec::new(options, labels))
     }
 
@@ -166,16 +186,19 @@ impl Metrics {
             refresh();
         }
         let mut text = String::new();
-        let families = self.0.registry.gather();
-        TextEncoder::new()
-            .encode_utf8(&families, &mut text)
-            .expect("a registry gathers only families that can be written");
+        // one at a time: all together would take as much memory for a moment as all counts do for ever
+        for registered in lock(&self.0.families).values() {
+            registered.write(&mut text);
+        }
         text
     }
 
-    /// All that was registered, in that order; also what [`Metrics::text`] leaves out because nothing was counted yet.
+    /// All that was registered, by name; also what [`Metrics::text`] leaves out because nothing was counted yet.
     pub fn families(&self) -> Vec<Family> {
-        lock(&self.0.families).iter().map(|known| known.family).collect()
+        lock(&self.0.families)
+            .values()
+            .map(|known| known.family)
+            .collect()
     }
 
     fn register<C>(&self, family: Family, make: impl FnOnce() -> prometheus::Result<C>) -> C
@@ -183,19 +206,35 @@ impl Metrics {
         C: Collector + Clone + 'static,
     {
         let mut families = lock(&self.0.families);
-        if let Some(known) = families.iter().find(|known| known.family.name == family.name) {
+        if let Some(known) = families.get(family.name) {
             assert_eq!(known.family, family, "one name is one family");
-            let handle = known.handle.downcast_ref::<C>();
+            let handle = known.handle.as_any().downcast_ref::<C>();
             return handle.expect("one family holds one type of numbers").clone();
         }
         let metric = make().expect("names, labels and buckets of metrics are constants that are valid");
-        let registered = self.0.registry.register(Box::new(metric.clone()));
-        registered.expect("a name that is not taken can be registered");
-        families.push(Registered {
-            family,
-            handle: Box::new(metric.clone()),
-        });
+        let handle = Box::new(metric.clone());
+        families.insert(family.name, Registered { family, handle });
         metric
+    }
+}
+
+impl Registered {
+    /// Appends its lines, in the order of their labels' values; nothing when nothing was counted yet.
+    fn write(&self, text: &mut String) {
+        let values = |metric: &Metric| -> Vec<String> {
+            let labels = metric.get_label().iter();
+            labels.map(LabelPair::value).map(str::to_owned).collect()
+        };
+        for mut found in self.handle.collect() {
+            if found.get_metric().is_empty() {
+                continue;
+            }
+            found.set_help(self.family.help.to_owned());
+            found.mut_metric().sort_by_cached_key(values);
+            TextEncoder::new()
+                .encode_utf8(&[found], text)
+                .expect("a family with a name and a line can be written");
+        }
     }
 }
 

@@ -139,7 +139,7 @@ mod tests {
             number("process_virtual_memory_bytes"),
         );
         assert!(
-            resident > 100_000.0 && virtual_ >= resident,
+            resident > 2_000_000.0 && virtual_ >= resident,
             "{resident} of {virtual_}"
         );
         let (open, most) = (number("process_open_fds"), number("process_max_fds"));

@@ -168,12 +168,13 @@ mod tests {
         let metrics = Metrics::new(&registry);
         metrics.node_sync(Ended::Well, Duration::from_secs(1));
         metrics.node_sync(Ended::Badly, Duration::from_secs(2));
+        metrics.node_sync(Ended::Badly, Duration::from_secs(4));
         metrics.set_listeners(3);
         metrics.set_failing(1);
         for line in [
-            "service_controller_loadbalancer_sync_total 2",
-            "service_controller_nodesync_error_total 1",
-            "service_controller_update_loadbalancer_host_latency_seconds_sum 3",
+            "service_controller_loadbalancer_sync_total 3",
+            "service_controller_nodesync_error_total 2",
+            "service_controller_update_loadbalancer_host_latency_seconds_sum 7",
             "inspur_ccm_listeners 3",
             "inspur_ccm_failing_services 1",
         ] {
