@@ -15,13 +15,18 @@
 //!
 //! Dates of other machines are never compared with ours: only that a record changes counts.
 
+mod proof;
+mod record;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
+use self::proof::{LONGEST_DOUBT, Proof};
+pub use self::record::{given_back, holder};
 use super::Options;
 use crate::k8s::types::Lease;
-use crate::k8s::types::lease::{Entry, Holder, Tenure, Term};
+use crate::k8s::types::lease::{Holder, Tenure, Term};
 use crate::runtime::gate::Moment;
 use crate::runtime::random::Random;
 
@@ -137,15 +142,6 @@ struct Sent {
     proof: Proof,
 }
 
-/// What is known of earlier holders when a lease is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// From then on, none believes that it leads.
-    From(Instant),
-    /// One may have renewed its claim until our write.
-    None,
-}
-
 enum Stage {
     /// Between two attempts.
     Rests(Instant),
@@ -218,8 +214,13 @@ impl Elector {
     /// What came at `at` of the request sent at `sent`.
     pub fn answered(&mut self, sent: Moment, at: Moment, answer: Answer, random: &Random) {
         self.turn(at);
-        let Stage::Waits(plan) = std::mem::replace(&mut self.stage, Stage::Rests(at.now)) else {
-            return;
+        let plan = match std::mem::replace(&mut self.stage, Stage::Rests(at.now)) {
+            Stage::Waits(plan) => plan,
+            // nobody asked
+            other => {
+                self.stage = other;
+                return;
+            }
         };
         match (plan.what, answer) {
             (What::Read, Answer::Lease(lease)) => {
@@ -434,44 +435,6 @@ impl Elector {
         self.write(What::Replace(body), proof);
     }
 
-    /// What is known of earlier holders, if the lease can be taken from whoever has it.
-    fn freed(&self, lease: &Lease, now: Instant) -> Option<Proof> {
-        if !is_held(lease) {
-            let proof = if lease.is_released() {
-                Proof::From(now)
-            } else {
-                Proof::None
-            };
-            return Some(proof);
-        }
-        let since = self.seen.as_ref().map_or(now, |seen| seen.since);
-        let end = since.checked_add(self.term(lease))?;
-        // a record that says less than a holder goes by is not of the holder's making
-        (end <= now).then(|| Proof::From(end.max(since + self.doubt(now))))
-    }
-
-    /// What is known of earlier holders when the lease names us.
-    fn proof_of_ours(&self, lease: &Lease, now: Instant) -> Proof {
-        if let Some(claim) = self
-            .claim
-            .as_ref()
-            .filter(|claim| is_same(claim.lease.spec(), lease.spec()))
-        {
-            return Proof::From(claim.proven);
-        }
-        // a write without an answer did happen
-        let sent = self
-            .perhaps
-            .iter()
-            .find(|sent| is_same(&sent.body["spec"], lease.spec()));
-        match sent.map(|sent| sent.proof) {
-            Some(Proof::None) => Proof::From(now + self.doubt(now)),
-            Some(proof) => proof,
-            // somebody wrote our name: who knows whose was there before
-            None => Proof::None,
-        }
-    }
-
     /// The lease is ours from `sent` on.
     fn won(&mut self, lease: Lease, sent: Moment, at: Moment, proof: Proof) {
         let proven = match proof {
@@ -518,105 +481,14 @@ impl Elector {
         random.between(period, period.mul_f64(2.2))
     }
 
-    /// How long a holder that we know nothing of may go on after its last renewal.
-    fn doubt(&self, now: Instant) -> Duration {
-        let of_late = |(_, at): &(Duration, Instant)| now.saturating_duration_since(*at) <= LONGEST_DOUBT;
-        let longest = self.longest.filter(of_late);
-        let longest = longest.map_or(Duration::ZERO, |(longest, _)| longest.min(LONGEST_DOUBT));
-        self.options.lease_duration.max(longest)
-    }
-
-    /// How long `lease` lasts after a renewal; where it makes no sense, as long as ours.
-    fn term(&self, lease: &Lease) -> Duration {
-        match lease.term() {
-            Term::None => Duration::ZERO,
-            Term::For(term) => term,
-            Term::Unreadable => self.options.lease_duration,
-        }
-    }
-
     fn is_ours(&self, lease: &Lease) -> bool {
         lease.holder() == Holder::Named(&self.identity)
-    }
-
-    /// The lease anew, after it was deleted or before it ever was.
-    fn draft(&mut self, wall: SystemTime) -> Value {
-        let entry = self.entry(wall, Tenure::Begins);
-        let mut body = Lease::draft(&self.options.namespace, &self.options.name, &entry);
-        if let Some(claim) = &self.claim {
-            body["spec"]["leaseTransitions"] = claim.lease.transitions().into();
-        }
-        self.stamp = Some(entry.now);
-        body
-    }
-
-    fn body(&mut self, lease: &Lease, wall: SystemTime, tenure: Tenure) -> Value {
-        let entry = self.entry(wall, tenure);
-        let body = lease.with(&entry);
-        self.stamp = Some(entry.now);
-        body
-    }
-
-    fn entry(&self, wall: SystemTime, tenure: Tenure) -> Entry<'_> {
-        Entry {
-            holder: &self.identity,
-            seconds: self.options.whole_seconds(),
-            now: stamp(self.stamp, wall),
-            tenure,
-        }
-    }
-}
-
-/// A lease that was just read, as `identity` gives it back.
-///
-/// # Errors
-/// Who has it, if not `identity`: ours may have been lost, and taken, since we last looked.
-pub fn given_back(lease: &Lease, identity: &str, now: SystemTime) -> Result<Value, String> {
-    match lease.holder() {
-        Holder::Named(holder) if holder == identity => Ok(lease.with(&Entry {
-            holder: "",
-            seconds: 1,
-            now,
-            tenure: Tenure::Ends,
-        })),
-        _ => Err(holder(lease)),
-    }
-}
-
-/// Whom it names, for people; empty for nobody.
-pub fn holder(lease: &Lease) -> String {
-    match lease.holder() {
-        Holder::Named(name) => name.to_owned(),
-        Holder::Nobody => String::new(),
-        Holder::Unreadable => lease.spec()["holderIdentity"].to_string(),
     }
 }
 
 /// Whether somebody has it, or may have.
 fn is_held(lease: &Lease) -> bool {
     lease.holder() != Holder::Nobody && lease.term() != Term::None
-}
-
-/// Whether two records are one and the same write of a candidate. Whatever else is in there is not a candidate's.
-fn is_same(one: &Value, other: &Value) -> bool {
-    let fields = [
-        "holderIdentity",
-        "leaseDurationSeconds",
-        "acquireTime",
-        "renewTime",
-        "leaseTransitions",
-    ];
-    fields.into_iter().all(|field| one[field] == other[field])
-}
-
-/// A date that differs from the one before, also where the clock stands still or is set back a little.
-fn stamp(before: Option<SystemTime>, wall: SystemTime) -> SystemTime {
-    match before {
-        Some(before) if wall <= before && before.duration_since(wall).is_ok_and(|gap| gap < STEP) => {
-            before + Duration::from_micros(1)
-        }
-        _ => wall,
-    }
 }
 
 /// Whether the machine slept in between: the date went on, and the other clock did not.
@@ -626,15 +498,14 @@ fn slept(from: Moment, to: Moment) -> bool {
     by_date > elapsed + SLEPT
 }
 
-/// A clock that was set back further is believed.
-const STEP: Duration = Duration::from_secs(1);
 /// Source: kube-client.md 7.4.
 const SLEPT: Duration = Duration::from_secs(3);
 /// Whoever listens hears of a renewal every retry period; after so many without one, the lease is read.
 const PATIENCE: u32 = 3;
 /// Those who hear at once that the lease is free do not all ask at once.
 const CROWD: Duration = Duration::from_millis(50);
-/// A record may say any number of seconds; a mistake of somebody who is gone should not keep everybody from leading for a week.
-const LONGEST_DOUBT: Duration = Duration::from_secs(300);
 /// Attempts without an answer until the renew deadline are fewer.
 const MOST_PERHAPS: usize = 16;
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,16 @@
 //! The world that candidates live in: clocks, machines, a network, a server.
 
+mod clock;
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use self::clock::{Local, LocalClock};
+pub(super) use self::faults::Fault;
 use crate::k8s::Client;
 use crate::k8s::types::Lease;
 use crate::leader_election::Options;
@@ -30,33 +35,6 @@ pub(super) fn options(lease: u32, renew: u32, retry: u32) -> Options {
         lease_duration: lease * SECOND,
         renew_deadline: renew * SECOND,
         retry_period: retry * SECOND,
-    }
-}
-
-/// The clocks of one machine. Both may run at the wrong speed; one stands still while the machine sleeps, the other may be set.
-#[derive(Clone)]
-struct LocalClock(Arc<Mutex<Local>>);
-
-struct Local {
-    start: Instant,
-    /// Of both clocks, against true time.
-    rate: f64,
-    truth: Duration,
-    slept: Duration,
-    /// In seconds.
-    offset: f64,
-}
-
-impl Clock for LocalClock {
-    fn now(&self) -> Instant {
-        let local = self.0.lock().unwrap();
-        local.start + local.truth.mul_f64(local.rate) - local.slept
-    }
-
-    fn wall(&self) -> SystemTime {
-        let local = self.0.lock().unwrap();
-        let since = 2e9 + local.offset + local.truth.mul_f64(local.rate).as_secs_f64();
-        UNIX_EPOCH + Duration::from_secs_f64(since)
     }
 }
 
@@ -113,29 +91,6 @@ enum Event {
     GiveBack(usize, u64, Lease),
     Fault(Fault),
     Wake(usize, Duration),
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Fault {
-    Kill(usize),
-    Leave(usize),
-    /// SIGSTOP, for so long.
-    Pause(usize, Duration),
-    /// The machine is suspended.
-    Sleep(usize, Duration),
-    /// Nothing it sends arrives.
-    Cut(usize, Duration),
-    /// What it sends arrives, and no answer comes back.
-    Deafen(usize, Duration),
-    /// Nobody reaches the API server.
-    Down(Duration),
-    Jump(usize, f64),
-    Delete,
-    Patch(Value),
-    /// Puts into the store what the API server would refuse.
-    Put(Value),
-    /// Puts an earlier record there, as a backup would.
-    Restore(u64),
 }
 
 pub(super) struct World {
@@ -556,66 +511,6 @@ impl World {
             }
         }
         self.end(at, "it was asked to");
-    }
-
-    fn break_it(&mut self, fault: Fault) {
-        self.note(|| format!("{fault:?}"));
-        match fault {
-            Fault::Kill(at) => {
-                if self.replicas[at].process.is_some() {
-                    self.end(at, "killed");
-                }
-            }
-            Fault::Leave(at) => self.at(self.now, Event::Leave(at)),
-            Fault::Pause(at, time) => {
-                let replica = &mut self.replicas[at];
-                replica.paused_until = replica.paused_until.max(self.now + time);
-            }
-            Fault::Sleep(at, time) => {
-                let replica = &mut self.replicas[at];
-                if !replica.asleep {
-                    replica.asleep = true;
-                    replica.paused_until = Duration::MAX;
-                    self.at(self.now + time, Event::Wake(at, time));
-                }
-            }
-            Fault::Cut(at, time) => self.replicas[at].cut_until = self.now + time,
-            Fault::Deafen(at, time) => self.replicas[at].deaf_until = self.now + time,
-            Fault::Down(time) => self.down_until = self.now + time,
-            Fault::Jump(at, seconds) => self.replicas[at].clock.0.lock().unwrap().offset += seconds,
-            Fault::Delete => {
-                self.api.delete(Resource::Leases, NAMESPACE, NAME);
-                self.spread();
-            }
-            Fault::Patch(patch) => {
-                let patched = self.api.patch(Resource::Leases, NAMESPACE, NAME, &patch);
-                if patched.is_ok() {
-                    self.spread();
-                }
-            }
-            Fault::Put(spec) => {
-                if let Some(mut lease) = self.api.object(Resource::Leases, NAMESPACE, NAME) {
-                    for (field, value) in spec.as_object().unwrap() {
-                        lease["spec"][field] = value.clone();
-                    }
-                    self.api.put_unchecked(Resource::Leases, lease);
-                    self.spread();
-                }
-            }
-            Fault::Restore(which) => {
-                let current = self.api.object(Resource::Leases, NAMESPACE, NAME);
-                let held: Vec<&Value> = self
-                    .history
-                    .iter()
-                    .filter(|lease| lease["spec"]["holderIdentity"] != "")
-                    .collect();
-                if let (Some(mut lease), false) = (current, held.is_empty()) {
-                    lease["spec"] = held[which as usize % held.len()]["spec"].clone();
-                    self.api.put_unchecked(Resource::Leases, lease);
-                    self.spread();
-                }
-            }
-        }
     }
 
     /// Nothing is wrong any more: somebody leads within `bound`, and goes on.
