@@ -102,7 +102,11 @@ release: static notices image deb
 	sh deploy/release/build.sh $(VERSION) dist $(BINARIES)
 	sh deploy/check-release.sh $(VERSION) dist $(BINARIES)
 
-# what deploy/ promises of itself
-check-deploy:
+# what deploy/ promises of itself: on a real kube-apiserver, under systemd's eyes, in an empty root
+check-deploy: image
 	sh deploy/check-manifests.sh
+	sh deploy/check-dry-run.sh
+	sh deploy/check-dry-run.sh 1.14.10
 	sh deploy/check-unit.sh $(TARGET)/x86_64-unknown-linux-musl/release/$(NAME)
+	$(CARGO) build --bin inspur-sim
+	sh deploy/check-runs.sh dist/image $(TARGET)/debug/inspur-sim
