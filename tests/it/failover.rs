@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::json;
+
 use crate::support::World;
 use crate::support::fixtures::{NODES, SERVICES, node, service, service_path};
 use crate::support::replica::{Act, Replica, acts, strays};
@@ -34,58 +36,57 @@ fn rounds() -> usize {
     std::env::var("FAILOVER_ROUNDS").map_or(ENDS.len(), |rounds| rounds.parse().expect("a number"))
 }
 
-/// The Services that there should be, with their ports.
+/// The Services that there should be, with their ports and node ports.
 #[derive(Default)]
-struct Wanted(BTreeMap<String, u16>);
+struct Wanted {
+    services: BTreeMap<String, (u16, u16)>,
+    steps: u16,
+}
 
 impl Wanted {
-    /// Three changes: a Service comes, one changes its port, one goes.
-    fn change(&mut self, world: &World, step: u16) {
-        let name = format!("web-{step}");
+    /// Up to three changes: a Service comes, one changes its port, one goes.
+    fn change(&mut self, world: &World) {
+        self.steps += 1;
+        let step = self.steps;
+        let taken = |port: &u16| self.services.values().any(|(taken, _)| taken == port);
         // few ports in all, so that what is taken away comes back under another name
-        let port = (80..)
-            .find(|port| !self.0.values().any(|taken| taken == port))
-            .expect("a free port");
-        world.api.create(
-            SERVICES,
-            &service(&name).slb("slb-1").port(port, 30_000 + port).json(),
-        );
-        self.0.insert(name, port);
-        if step % 2 == 1 && self.0.len() > 2 {
-            let (name, port) = self
-                .0
-                .iter()
-                .nth(1)
-                .map(|(name, port)| (name.clone(), *port))
-                .expect("more than two");
-            let moved = port + 1000;
-            let ports = serde_json::json!([{"name": format!("tcp-{moved}"), "protocol": "TCP", "port": moved,
-                "targetPort": moved, "nodePort": 30_000 + moved}]);
-            world.api.patch(
-                &service_path(&name),
-                &serde_json::json!({"spec": {"ports": ports}}),
-            );
-            self.0.insert(name, moved);
+        let port = (80..).find(|port| !taken(port)).expect("a free port");
+        let name = format!("web-{step:03}");
+        let object = service(&name).slb("slb-1").port(port, self.node_port(0));
+        world.api.create(SERVICES, &object.json());
+        self.services.insert(name, (port, self.node_port(0)));
+        if step % 2 == 1 && self.services.len() > 2 {
+            let (name, (port, _)) = self.services.iter().nth(1).expect("more than two");
+            let (name, moved, node_port) = (name.clone(), port % 1000 + 1000 + step, self.node_port(1));
+            let ports = json!([{"name": format!("tcp-{moved}"), "protocol": "TCP", "port": moved, "targetPort": moved,
+                "nodePort": node_port}]);
+            world
+                .api
+                .patch(&service_path(&name), &json!({"spec": {"ports": ports}}));
+            self.services.insert(name, (moved, node_port));
         }
-        if self.0.len() > 4 {
-            let (name, _) = self.0.pop_first().expect("more than four");
+        if self.services.len() > 4 {
+            let (name, _) = self.services.pop_first().expect("more than four");
             world.api.delete(&service_path(&name));
         }
     }
 
+    /// One that never was: a Service that is being deleted still has its own.
+    fn node_port(&self, which: u16) -> u16 {
+        30_000 + self.steps * 2 + which
+    }
+
     fn served(&self, nodes: &[&str]) -> Vec<String> {
-        let mut ports: Vec<u16> = self.0.values().copied().collect();
+        let mut ports: Vec<(u16, u16)> = self.services.values().copied().collect();
         ports.sort_unstable();
         let members = |port: u16| {
             nodes
                 .iter()
-                .map(|node| format!(" {node}:{}", 30_000 + port))
+                .map(move |node| format!(" {node}:{port}"))
                 .collect::<String>()
         };
-        ports
-            .iter()
-            .map(|port| format!("TCP/{port} ->{}", members(*port)))
-            .collect()
+        let line = |(port, node_port)| format!("TCP/{port} ->{}", members(node_port));
+        ports.into_iter().map(line).collect()
     }
 }
 
@@ -99,13 +100,12 @@ fn whatever_ends_the_leader_the_other_goes_on_and_never_do_both_write() {
     let mut replicas = [0, 1].map(|number| Replica::start(&world, number, &FLAGS));
     let mut wanted = Wanted::default();
     let mut nodes = vec!["n1"];
-    let (mut times, mut step) = (BTreeMap::<End, Vec<Duration>>::new(), 0);
+    let mut times = BTreeMap::<End, Vec<Duration>>::new();
     for round in 0..rounds() {
         let leads = || replicas.iter().position(Replica::leads);
         let leader = world.until_some("one leads", &replicas[0].daemon, leads);
         let end = ENDS[round % ENDS.len()];
-        step += 1;
-        wanted.change(&world, step);
+        wanted.change(&world);
         if round % 3 == 1 {
             nodes = change_nodes(&world, &nodes);
         }
@@ -119,8 +119,7 @@ fn whatever_ends_the_leader_the_other_goes_on_and_never_do_both_write() {
             End::Frozen => replicas[leader].daemon.signal("STOP"),
             End::CutOff => replicas[leader].road.cut(),
         }
-        step += 1;
-        wanted.change(&world, step);
+        wanted.change(&world);
         let heir = &replicas[1 - leader];
         world.until(&format!("the other leads after {end:?}"), &heir.daemon, || {
             heir.leads()
@@ -144,7 +143,7 @@ fn whatever_ends_the_leader_the_other_goes_on_and_never_do_both_write() {
         replicas[leader].replace();
     }
     let [first, second] = &replicas;
-    let names: Vec<&str> = wanted.0.keys().map(String::as_str).collect();
+    let names: Vec<&str> = wanted.services.keys().map(String::as_str).collect();
     let leader = if first.leads() { first } else { second };
     world.until("every Service has its address", &leader.daemon, || {
         world.ingresses(&names)
