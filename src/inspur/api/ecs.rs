@@ -142,7 +142,7 @@ fn paging(page: usize) -> String {
 /// Whether more may follow a page of this length. A page shorter than asked for is the last, says the contract; but a cloud that
 /// silently allows less than we ask for would then hide instances. `Assumed:` such a limit is a round number.
 fn may_be_cut(length: usize) -> bool {
-    length > 0 && length % 10 == 0
+    length > 0 && length.is_multiple_of(10)
 }
 
 #[cfg(test)]

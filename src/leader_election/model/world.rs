@@ -189,7 +189,7 @@ impl World {
     }
 
     fn chance(&self, one_in: u64) -> bool {
-        one_in > 0 && self.random.next_u64() % one_in == 0
+        one_in > 0 && self.random.next_u64().is_multiple_of(one_in)
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {
@@ -243,11 +243,11 @@ impl World {
         if open.len() > 1 {
             self.fail(&format!("{open:?} may write at once"));
         }
-        if let [leader] = open[..] {
-            if self.leaders.last().is_none_or(|(_, last)| *last != leader) {
-                self.leaders.push((self.now, leader));
-                self.note(|| format!("{leader} may write"));
-            }
+        if let [leader] = open[..]
+            && self.leaders.last().is_none_or(|(_, last)| *last != leader)
+        {
+            self.leaders.push((self.now, leader));
+            self.note(|| format!("{leader} may write"));
         }
     }
 
@@ -308,11 +308,12 @@ impl World {
                     return self.at(paused, again);
                 }
                 let random = Arc::clone(&self.random);
-                if let Some((process, clock)) = self.process(replica, start) {
-                    if process.order == order && !process.leaves {
-                        process.elector.answered(sent, Moment::of(clock), answer, &random);
-                        self.turn(replica, start);
-                    }
+                if let Some((process, clock)) = self.process(replica, start)
+                    && process.order == order
+                    && !process.leaves
+                {
+                    process.elector.answered(sent, Moment::of(clock), answer, &random);
+                    self.turn(replica, start);
                 }
             }
             Event::Heard(at, start, lease) => {
@@ -502,13 +503,13 @@ impl World {
             stored.map_or(Value::Null, |lease| lease["spec"]["holderIdentity"].clone())
         };
         let before = holder();
-        if let Ok(body) = given_back(lease, &identity, wall) {
-            if self.way.replace(body, SECOND).is_ok() {
-                if before != identity.as_str() {
-                    self.fail(&format!("{at} blanks the lease of {before}"));
-                }
-                self.spread();
+        if let Ok(body) = given_back(lease, &identity, wall)
+            && self.way.replace(body, SECOND).is_ok()
+        {
+            if before != identity.as_str() {
+                self.fail(&format!("{at} blanks the lease of {before}"));
             }
+            self.spread();
         }
         self.end(at, "it was asked to");
     }

@@ -122,7 +122,7 @@ impl Replica {
             call.method != "GET" && !call.target.contains("/token") && !is_review(&call.target)
         };
         let refused_lease =
-            |call: &Logged| call.target.contains("/leases") && !call.status.is_some_and(|s| s < 300);
+            |call: &Logged| call.target.contains("/leases") && call.status.is_none_or(|s| s >= 300);
         let mut acts: Vec<Act> = self
             .cloud
             .log()
