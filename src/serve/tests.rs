@@ -308,10 +308,12 @@ fn welcomes(world: &World, config: rustls::ClientConfig) -> bool {
 fn only_what_was_chosen_of_tls_is_spoken() {
     const AES_128: u16 = 0xc02b;
     const AES_256: u16 = 0xc02c;
+    const AES_128_OF_13: u16 = 0x1301;
+    const AES_256_OF_13: u16 = 0x1302;
     const P_256: u16 = 23;
     const X25519: u16 = 29;
-    let suite = |number: u16| {
-        client_of(&[&TLS12], move |provider| {
+    let suite = |version, number: u16| {
+        client_of(&[version], move |provider| {
             provider
                 .cipher_suites
                 .retain(|suite| u16::from(suite.suite()) == number);
@@ -335,15 +337,31 @@ fn only_what_was_chosen_of_tls_is_spoken() {
         curves: vec![Curve(P_256)],
         ..options()
     });
-    assert!(welcomes(&world, suite(AES_256)));
-    assert!(!welcomes(&world, suite(AES_128)), "a suite that was not chosen");
+    assert!(welcomes(&world, suite(&TLS12, AES_256)));
+    assert!(
+        !welcomes(&world, suite(&TLS12, AES_128)),
+        "a suite that was not chosen"
+    );
     assert!(
         welcomes(&world, client_of(&[&TLS13], |_| {})),
-        "suites of TLS 1.3 are not chosen"
+        "nothing was chosen of TLS 1.3"
     );
     assert!(welcomes(&world, group(P_256)));
     assert!(!welcomes(&world, group(X25519)), "a group that was not chosen");
     world.wait_for_metric("endpoint_tls_errors_total", 2);
+    let world = World::with(&Options {
+        cipher_suites: vec![CipherSuite(AES_256_OF_13)],
+        ..options()
+    });
+    assert!(welcomes(&world, suite(&TLS13, AES_256_OF_13)));
+    assert!(
+        !welcomes(&world, suite(&TLS13, AES_128_OF_13)),
+        "a newer suite that was not chosen"
+    );
+    assert!(
+        !welcomes(&world, client_of(&[&TLS12], |_| {})),
+        "nothing was chosen of TLS 1.2"
+    );
 }
 
 #[test]
@@ -409,10 +427,11 @@ fn a_new_certificate_is_shown_without_a_restart() {
 
 #[test]
 fn stopping_ends_the_thread_and_every_connection() {
-    let world = World::new();
+    let world = World::within(10 * LONG, &options(), |_| {});
     let mut silent = TcpStream::connect(world.address).unwrap();
     silent.set_read_timeout(Some(LONG)).unwrap();
-    world.wait_for_metric("endpoint_connections_total", 1);
+    // when this is answered, the other is being waited for, and so is the next to come
+    assert_eq!(world.get("/healthz").status, 200);
     world.stop.stop();
     world.wait_until_ended();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
