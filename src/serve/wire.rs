@@ -175,12 +175,13 @@ mod tests {
     fn closing_lets_the_client_read_what_was_said() {
         let (ours, mut client) = pair();
         client.write_all(&[0; 10_000]).unwrap();
-        spawn(move || {
-            let mut wire = Wire::new(&ours, LONG);
-            wire.peek(1).unwrap();
-            wire.write_all(b"no").unwrap();
-            wire.close();
-        });
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut wire = Wire::new(&ours, LONG);
+        wire.peek(1).unwrap();
+        wire.write_all(b"no").unwrap();
+        wire.close();
+        assert_eq!((&ours).read(&mut [0]).unwrap(), 0, "unread bytes would reset it");
+        drop(ours);
         let mut said = String::new();
         client.read_to_string(&mut said).unwrap();
         assert_eq!(said, "no");
