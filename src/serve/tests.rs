@@ -265,6 +265,24 @@ fn a_handshake_without_end_is_ended() {
     assert_eq!(world.get("/healthz").status, 200);
 }
 
+#[test]
+fn an_endpoint_counts_what_it_is_registered_to_count() {
+    let families = |metrics: &Metrics| {
+        let text = metrics.text();
+        let lines = text.lines().filter(|line| line.starts_with("# TYPE"));
+        Vec::from_iter(lines.map(str::to_owned))
+    };
+    let world = World::new();
+    let described = Metrics::new();
+    register(&described);
+    // one without any labels yet is not shown
+    world.get("/healthz");
+    let (shown, described) = (families(&world.metrics), families(&described));
+    let missing: Vec<_> = shown.iter().filter(|line| !described.contains(line)).collect();
+    assert_eq!(missing, ["# TYPE endpoint_requests_total counter"]);
+    assert!(described.iter().all(|line| shown.contains(line)), "{described:?}");
+}
+
 fn bind(options: &Options) -> Result<Server, Error> {
     let metrics = Metrics::new();
     let guard = Arc::new(Porter::default());
