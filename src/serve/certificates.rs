@@ -140,14 +140,7 @@ impl Certificates {
         metrics: &Metrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CertificateError> {
-        let reloads = metrics.counters(
-            "endpoint_certificate_reloads_total",
-            "New versions of the endpoint's certificates, by whether they could be used.",
-            &["result"],
-        );
-        for result in [SUCCESS, ERROR] {
-            reloads.with_label_values(&[result]).reset();
-        }
+        let reloads = reloads(metrics);
         let (bind, wall) = (options.address, clock.wall());
         let default = match &options.certificate {
             Certificate::Files { certificate, key } => Slot::of_files(keys, certificate, key)?,
@@ -237,6 +230,19 @@ impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Certificates")
     }
+}
+
+/// New versions, by result.
+pub(super) fn reloads(metrics: &Metrics) -> IntCounterVec {
+    let reloads = metrics.counters(
+        "endpoint_certificate_reloads_total",
+        "New versions of the endpoint's certificates, by whether they could be used.",
+        &["result"],
+    );
+    for result in [SUCCESS, ERROR] {
+        reloads.with_label_values(&[result]).reset();
+    }
+    reloads
 }
 
 /// Whether what was refused before is looked at again.

@@ -233,5 +233,12 @@ fn gone_before(error: &io::Error) -> bool {
     )
 }
 
+/// Registers what an endpoint counts of itself, for the page that describes it.
+#[cfg(test)]
+pub(crate) fn register(metrics: &Metrics) {
+    Counters::new(metrics);
+    certificates::reloads(metrics);
+}
+
 #[cfg(test)]
 mod tests;

@@ -148,6 +148,7 @@ mod tests {
     fn pair() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         (Arc::new(listener.accept().unwrap().0), client)
     }
 

@@ -15,9 +15,8 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::certificates::Certificates;
 use super::options::{Options, TlsVersion};
 
-/// What there is of cipher suites and groups, less what `options` leave out.
-///
-/// As in Go, the suites of TLS 1.3 are not chosen: there is nothing wrong with any of them.
+/// What there is of cipher suites and groups, less what `options` leave out. Suites of TLS 1.3 are left out only by a list that names
+/// some of them: most lists were made for Go, where they cannot be chosen.
 pub(super) fn provider(options: &Options) -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     if !options.cipher_suites.is_empty() {
@@ -25,9 +24,14 @@ pub(super) fn provider(options: &Options) -> CryptoProvider {
             let number = u16::from(suite.suite());
             options.cipher_suites.iter().any(|wanted| wanted.0 == number)
         };
+        let newest = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+        let chooses = provider
+            .cipher_suites
+            .iter()
+            .any(|suite| newest(suite) && wanted(suite));
         provider
             .cipher_suites
-            .retain(|suite| suite.tls13().is_some() || wanted(suite));
+            .retain(|suite| wanted(suite) || (newest(suite) && !chooses));
     }
     if !options.curves.is_empty() {
         let all = std::mem::take(&mut provider.kx_groups);

@@ -109,3 +109,81 @@ fn timed_out(error: io::Error) -> io::Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::http::testing::spawn;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Our end, and the client's.
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        (listener.accept().unwrap().0, client)
+    }
+
+    #[test]
+    fn what_was_peeked_at_is_read_again() {
+        let (ours, mut client) = pair();
+        let mut wire = Wire::new(&ours, LONG);
+        client.write_all(b"abcdef").unwrap();
+        assert_eq!(wire.peek(4).unwrap(), b"abcd");
+        assert_eq!(wire.peek(2).unwrap(), b"abcd");
+        let mut read = [0; 6];
+        wire.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"abcdef");
+        client.write_all(b"g").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(wire.peek(4).unwrap(), b"g", "the client says no more");
+    }
+
+    #[test]
+    fn when_the_time_is_over_nothing_is_read_or_written() {
+        let (ours, mut client) = pair();
+        client.write_all(b"abc").unwrap();
+        let mut wire = Wire::new(&ours, Duration::ZERO);
+        for result in [
+            wire.read(&mut [0; 3]),
+            wire.write(b"x"),
+            wire.peek(1).map(<[u8]>::len),
+        ] {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        let mut wire = Wire::new(&ours, Duration::from_millis(20));
+        wire.read_exact(&mut [0; 3]).unwrap();
+        let silent = wire.read(&mut [0]).unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn nobody_may_send_more_than_anybody_needs() {
+        let (ours, mut client) = pair();
+        // how much of it gets through depends on what the system buffers
+        spawn(move || drop(client.write_all(&vec![0; 2 * BUDGET])));
+        let mut wire = Wire::new(&ours, LONG);
+        wire.read_exact(&mut vec![0; BUDGET]).unwrap();
+        let more = wire.read(&mut [0]).unwrap_err();
+        assert_eq!(more.kind(), io::ErrorKind::QuotaExceeded);
+    }
+
+    #[test]
+    fn closing_lets_the_client_read_what_was_said() {
+        let (ours, mut client) = pair();
+        client.write_all(&[0; 10_000]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut wire = Wire::new(&ours, LONG);
+        wire.peek(1).unwrap();
+        wire.write_all(b"no").unwrap();
+        wire.close();
+        assert_eq!((&ours).read(&mut [0]).unwrap(), 0, "unread bytes would reset it");
+        drop(ours);
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "no");
+    }
+}

@@ -399,7 +399,7 @@ fn a_folder_that_cannot_be_written_is_named() {
     let path = folder.path().join("file");
     std::fs::write(&path, "").unwrap();
     let error = chain(&load(&of_folder(&path)).err().unwrap());
-    let want = format!("cannot keep the endpoint's certificate in {}", path.display());
+    let want = format!("cannot keep the endpoint's certificate in {}: ", path.display());
     assert!(error.starts_with(&want), "{error}");
 }
 
