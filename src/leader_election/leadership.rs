@@ -13,7 +13,7 @@ use crate::events::{EventRecorder, EventType, ObjectRef};
 use crate::k8s::types::Lease;
 use crate::k8s::types::lease::API;
 use crate::k8s::{Client, Error};
-use crate::metrics::{IntCounter, IntGauge, Metrics};
+use crate::metrics::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Metrics};
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::gate::Keeper;
@@ -95,18 +95,7 @@ impl Leadership {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
-        let master = metrics.gauges(
-            "leader_election_master_status",
-            "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. \
-             'name' is the string used to identify the lease. Please make sure to group by name.",
-            &["name"],
-        );
-        let detours = metrics.counters(
-            "leader_election_slowpath_total",
-            "Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the \
-             lease. Please make sure to group by name.",
-            &["name"],
-        );
+        let (master, detours) = families(metrics);
         let name = [options.name.as_str()];
         Ok(Self(Arc::new(Shared {
             api: Api::new(client, options)?,
@@ -334,6 +323,21 @@ impl fmt::Debug for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Leadership of {}", self.0.identity)
     }
+}
+
+/// Registers what is measured of an election.
+pub(crate) fn families(metrics: &Metrics) -> (IntGaugeVec, IntCounterVec) {
+    let master = metrics.gauges(
+        "leader_election_master_status",
+        "Whether this replica leads: 1 when it does, 0 when it stands by. The name is that of the lease.",
+        &["name"],
+    );
+    let detours = metrics.counters(
+        "leader_election_slowpath_total",
+        "Renewals of the lease that had to read it first. The name is that of the lease.",
+        &["name"],
+    );
+    (master, detours)
 }
 
 mod reason {

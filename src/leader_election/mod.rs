@@ -22,6 +22,8 @@ use log::{debug, error, info, warn};
 use self::decide::{Ask, Elector, Loss, Standing, Step, What};
 pub use self::identity::{hostname, identity};
 use self::leadership::Change;
+#[cfg(test)]
+pub(crate) use self::leadership::families;
 pub use self::leadership::{HeldBy, Leadership, NotReleased};
 use self::listen::{Heard, Listener};
 use crate::events::EventRecorder;

@@ -218,13 +218,16 @@ impl<'a> Crew<'a> {
             recorder,
             Arc::clone(&clock),
         );
-        let controller = Arc::new(ServiceController::new(
-            syncer,
-            services.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&random),
-            QueueMetrics::new(&self.daemon.metrics, "service"),
-        ));
+        let controller = Arc::new(
+            ServiceController::new(
+                syncer,
+                services.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&random),
+                QueueMetrics::new(&self.daemon.metrics, "service"),
+            )
+            .measured(&self.daemon.metrics),
+        );
         let ours = Arc::clone(&controller);
         recruit.begin = Box::new(move |cache| ours.set_leading(cache));
         *self.resync.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&controller));

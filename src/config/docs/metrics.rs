@@ -16,12 +16,15 @@ use crate::informer::{Reflector, store};
 use crate::inspur::api::CloudMetrics;
 use crate::k8s::types::Node;
 use crate::k8s::{Client, ClientMetrics};
+use crate::leader_election;
+use crate::manager::rotation::Rotation;
 use crate::metrics::{Family, Kind, Metrics, NO_CODE, build};
 use crate::runtime::clock::{Clock, ManualClock};
 use crate::runtime::process;
 use crate::runtime::random::Random;
 use crate::runtime::sentence::Sentence;
 use crate::runtime::stop::StopToken;
+use crate::serve;
 use crate::workqueue::QueueMetrics;
 
 #[test]
@@ -150,6 +153,10 @@ fn everything() -> Metrics {
     service::Metrics::new(&metrics);
     node::Counters::new(&metrics);
     node_lifecycle::Counters::new(&metrics);
+    leader_election::families(&metrics);
+    serve::register(&metrics);
+    serve::who::register(&metrics);
+    Rotation::new(&metrics, Arc::clone(&clock));
     let (recorder, _) = recorder("docs", client.clone(), Arc::clone(&clock), Arc::clone(&random));
     recorder.measured(&metrics);
     let (writer, _) = store::<Node>();
@@ -268,6 +275,37 @@ const SECTIONS: &[(Sentence, Rows)] = &[
     (Sentence::new("Events", "事件"), &[
         ("events_sent_total", "API server 接受的事件数，它计数的每次重复也单独计数。"),
         ("events_dropped_total", "没有送达的事件数，按原因（why）：queue 排队的太多；spam 同一对象的太多；refused 被 API server 拒绝；unanswered 太久没有 API server 可用。"),
+    ]),
+    (Sentence::new("Leader election", "选主"), &[
+        ("leader_election_master_status", "本副本是否为领导者：是为 1，待命为 0。name 为租约的名称。"),
+        ("leader_election_slowpath_total", "续约时须先读取租约的次数。name 为租约的名称。"),
+    ]),
+    (Sentence::new("Files that change", "会变化的文件"), &[
+        ("config_reloads_total", "配置和证书文件的新版本数，按结果（result）：success 已启用；failure 无法使用，旧版本继续；restart_needed 部分内容须重启后生效。"),
+        ("config_last_reload_successful", "磁盘上的内容是否就是正在使用的内容。"),
+        ("config_last_reload_success_timestamp_seconds", "正在使用的内容的读取时刻，自 1970 年起的秒数。"),
+        ("token_reload_total", "服务账户令牌文件的新版本数，按结果（result）。"),
+        ("client_cert_expiry_seconds", "访问 API server 所用客户端证书的到期时刻，自 1970 年起的秒数；没有客户端证书时不出现。"),
+        ("endpoint_certificate_reloads_total", "端点证书的新版本数，按是否可用（result）。"),
+        ("client_ca_reloads_total", "客户端和前端代理的证书颁发机构的新版本数，按是否可用（result）。"),
+    ]),
+    (Sentence::new("The endpoint", "端点"), &[
+        ("endpoint_requests_total", "对端点的请求数，按状态码和页面。"),
+        ("endpoint_connections_total", "到端点的连接数。"),
+        ("endpoint_connections_cut_total", "未得到应答就被结束的连接数：连接过多时最早的那个、太慢或太大的，以及没有线程可用的。"),
+        ("endpoint_tls_errors_total", "因客户端发送的 TLS 内容而失败的连接数。"),
+        ("endpoint_plain_http_total", "未使用 TLS 而直接发送 HTTP 的连接数。"),
+        ("apiserver_client_certificate_expiration_seconds", "客户端出示的证书距到期的时间（秒）。"),
+        ("apiserver_delegated_authn_request_duration_seconds", "审查令牌所用的时间（秒），按状态码。"),
+        ("apiserver_delegated_authn_request_total", "审查令牌的次数，按状态码。"),
+        ("apiserver_delegated_authz_request_duration_seconds", "审查访问权限所用的时间（秒），按状态码。"),
+        ("apiserver_delegated_authz_request_total", "审查访问权限的次数，按状态码。"),
+        ("authentication_duration_seconds", "弄清端点的调用者是谁所用的时间（秒），按结果。"),
+        ("authentication_token_cache_fetch_total", "对未知令牌的审查次数，按是否得到答复。"),
+        ("authentication_token_cache_request_duration_seconds", "查找令牌所用的时间（秒），包括必要的审查。"),
+        ("authentication_token_cache_request_total", "在已知令牌中的查找次数，按是否找到。"),
+        ("authorization_attempts_total", "是否允许端点调用者的决定数，按结果。"),
+        ("authorization_duration_seconds", "决定是否允许端点调用者所用的时间（秒），按结果。"),
     ]),
     (Sentence::new("The program itself", "程序自身"), &[
         ("running_managed_controllers", "该名称的控制器运行时为 1，结束后为 0，开始之前没有这一行。名称为 cloud-node、cloud-node-lifecycle 和 service。"),

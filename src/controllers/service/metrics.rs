@@ -84,6 +84,11 @@ impl Metrics {
         }
     }
 
+    /// Whether this key is queued because the Nodes changed.
+    pub fn awaits(&self, key: &str) -> bool {
+        self.pass().as_ref().is_some_and(|pass| pass.left.contains(key))
+    }
+
     /// The sync of this key has ended, whatever it was for and however it went.
     pub fn handled(&self, key: &str, now: Instant) {
         let mut pass = self.pass();

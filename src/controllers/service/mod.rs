@@ -30,6 +30,7 @@ pub use term::Cache;
 use crate::cloud::Retry;
 use crate::informer::{Change, Handler, Store};
 use crate::k8s::types::{Node, Service};
+use crate::metrics as registry;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
@@ -59,6 +60,8 @@ pub struct ServiceController {
     syncer: Arc<Syncer>,
     services: Store<Service>,
     queue: Arc<WorkQueue>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
 }
 
 impl ServiceController {
@@ -85,8 +88,24 @@ impl ServiceController {
         Self {
             syncer,
             services,
-            queue: Arc::new(WorkQueue::new(options, clock, random)),
+            queue: Arc::new(WorkQueue::new(options, Arc::clone(&clock), random)),
+            clock,
+            metrics: Arc::new(Metrics::new(&registry::Metrics::new())),
         }
+    }
+
+    /// The same, measured in `registry`.
+    pub fn measured(mut self, registry: &registry::Metrics) -> Self {
+        let metrics = Arc::new(Metrics::new(registry));
+        let (syncer, gauges) = (Arc::downgrade(&self.syncer), Arc::clone(&metrics));
+        registry.on_scrape(move || {
+            if let Some(syncer) = syncer.upgrade() {
+                gauges.set_failing(syncer.counts().failing);
+                gauges.set_listeners(syncer.listeners());
+            }
+        });
+        self.metrics = metrics;
+        self
     }
 
     /// A term of ours begins, the only one of this process: whatever may have to be done is queued, now and at every change. To be
@@ -154,11 +173,21 @@ impl ServiceController {
 
     fn work(&self, item: Item<'_>) {
         if &**item.key() == NODES {
-            self.add_all(Decision::Ensure);
+            let keys = self.add_all(Decision::Ensure);
+            self.metrics.pass_begun(keys, self.clock.now());
             return item.succeed();
         }
         let key = Key::clone(item.key());
-        let retry = match self.syncer.sync(&key) {
+        let (begun, for_nodes) = (self.clock.now(), self.metrics.awaits(&key));
+        let synced = self.syncer.sync(&key);
+        let now = self.clock.now();
+        if for_nodes {
+            let ended = if synced.is_ok() { Ended::Well } else { Ended::Badly };
+            self.metrics
+                .node_sync(ended, now.saturating_duration_since(begun));
+        }
+        self.metrics.handled(&key, now);
+        let retry = match synced {
             Ok(done) => {
                 for due in done.turns {
                     self.queue.add(due);
@@ -194,12 +223,15 @@ impl ServiceController {
         }
     }
 
-    fn add_all(&self, what: Decision) {
-        for service in self.services.list() {
-            if self.syncer.decide(&service) == what {
-                self.queue.add(service.meta.key().into());
-            }
+    /// Queues all for which that is to be done, and returns their keys.
+    fn add_all(&self, what: Decision) -> Vec<Key> {
+        let services = self.services.list().into_iter();
+        let due = services.filter(|service| self.syncer.decide(service) == what);
+        let keys: Vec<Key> = due.map(|service| service.meta.key().into()).collect();
+        for key in &keys {
+            self.queue.add(Key::clone(key));
         }
+        keys
     }
 
     /// How long the Service has been worked on that has been for longest; `None` while no worker is at one.

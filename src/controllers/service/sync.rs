@@ -608,6 +608,20 @@ impl Syncer {
         }
     }
 
+    /// How many listeners belong to Services that were synced.
+    pub(super) fn listeners(&self) -> usize {
+        let services: Vec<Arc<str>> = self
+            .claims()
+            .holders()
+            .map(|(_, service)| Arc::clone(service))
+            .collect();
+        let synced = self.synced();
+        services
+            .iter()
+            .filter(|service| synced.contains_key(&***service))
+            .count()
+    }
+
     /// How many Services were synced, by what became of them.
     pub fn counts(&self) -> Counts {
         let outcomes = self.outcomes();

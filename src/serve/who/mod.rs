@@ -273,6 +273,12 @@ impl Who {
     }
 }
 
+/// Registers what is measured of callers, for the page that describes it.
+#[cfg(test)]
+pub(crate) fn register(metrics: &Metrics) {
+    Counters::new(metrics);
+}
+
 /// A certificate was shown that does not hold.
 struct Shown;
 
