@@ -305,7 +305,13 @@ const START_BACKOFF: Backoff = Backoff {
 /// Exit code of a second signal.
 const EXIT_AT_ONCE: i32 = 130;
 
-fn api_server(flags: &Flags, stop: &Stop, gate: &Gate, clock: &Arc<dyn Clock>) -> Result<Connector, Error> {
+/// The way to the API server; reads files, and asks nobody.
+pub(crate) fn api_server(
+    flags: &Flags,
+    stop: &Stop,
+    gate: &Gate,
+    clock: &Arc<dyn Clock>,
+) -> Result<Connector, Error> {
     Ok(connect(ConnectOptions {
         kubeconfig: flags.kubeconfig.as_deref(),
         master: flags.master.as_deref(),
@@ -318,7 +324,7 @@ fn api_server(flags: &Flags, stop: &Stop, gate: &Gate, clock: &Arc<dyn Clock>) -
 }
 
 /// Connects to the cloud and its token service, through the environment's proxy.
-fn cloud_agent(config: &Config) -> Result<Arc<Agent>, Error> {
+pub(crate) fn cloud_agent(config: &Config) -> Result<Arc<Agent>, Error> {
     let cloud = &config.cloud;
     let plain = |url: &str| url.starts_with("http://");
     let token_url = match &cloud.credentials {

@@ -115,10 +115,6 @@ fn granted() -> Vec<Rule> {
     let documents = manifest
         .split("\n---\n")
         .map(|document| yaml::parse(document).expect("deploy/rbac.yaml is YAML"));
-    let role = documents
-        .into_iter()
-        .find(|document| document["kind"] == "ClusterRole")
-        .expect("it has a ClusterRole");
     let words = |value: &Value| {
         value
             .as_array()
@@ -127,18 +123,17 @@ fn granted() -> Vec<Rule> {
             .map(|word| text(word).to_string())
             .collect()
     };
-    let rule = |rule: &Value| Rule {
-        verbs: words(&rule["verbs"]),
-        groups: words(&rule["apiGroups"]),
-        resources: words(&rule["resources"]),
-        names: words(&rule["resourceNames"]),
-        namespace: None,
-        paths: words(&rule["nonResourceURLs"]),
+    let rules = |document: Value| {
+        let namespace = document["metadata"]["namespace"].as_str().map(str::to_owned);
+        let rules = document["rules"].as_array().cloned().unwrap_or_default();
+        rules.into_iter().map(move |rule| Rule {
+            verbs: words(&rule["verbs"]),
+            groups: words(&rule["apiGroups"]),
+            resources: words(&rule["resources"]),
+            names: words(&rule["resourceNames"]),
+            namespace: namespace.clone(),
+            paths: words(&rule["nonResourceURLs"]),
+        })
     };
-    role["rules"]
-        .as_array()
-        .expect("it has rules")
-        .iter()
-        .map(rule)
-        .collect()
+    documents.flat_map(rules).collect()
 }

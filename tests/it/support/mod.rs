@@ -472,20 +472,25 @@ impl World {
         self.start_with_kubeconfig(kubeconfig, &[], "cluster-id=test\n")
     }
 
-    fn start_with_kubeconfig(&self, kubeconfig: &Path, flags: &[&str], cloud_config: &str) -> Daemon {
+    /// A cloud config of the tenant, with more lines.
+    pub fn cloud_config(&self, more: &str) -> PathBuf {
         let (tenant, url) = (tenant(), self.cloud_server.url());
         let text = format!(
             "# made by a test\nslbUrl-pre={url}{SLB_PATH}\nkeycloakUrl={url}{KEYCLOAK_PATH}\ntoken-client-id={}\n\
-             client-secret={}\nrequested-subject={}\n{cloud_config}",
+             client-secret={}\nrequested-subject={}\n{more}",
             tenant.client_id,
             tenant.client_secret.expose(),
             tenant.subject,
         );
+        self.file("cloud-config", &text)
+    }
+
+    fn start_with_kubeconfig(&self, kubeconfig: &Path, flags: &[&str], cloud_config: &str) -> Daemon {
         let mut all: Vec<String> = vec!["--concurrent-service-syncs=4".into(), "-v=4".into()];
         all.extend(flags.iter().map(|flag| (*flag).to_string()));
         Daemon::start(&DaemonOptions {
             kubeconfig: kubeconfig.to_path_buf(),
-            cloud_config: self.file("cloud-config", &text),
+            cloud_config: self.cloud_config(cloud_config),
             flags: all,
         })
     }
