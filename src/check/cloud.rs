@@ -16,7 +16,8 @@ use crate::inspur::api::{Client, Credentials, Error, Exchanges, Retrying, Tokens
 use crate::inspur::name::ClusterId;
 use crate::inspur::{self, InspurCloud, annotations};
 use crate::k8s::types::Node;
-use crate::manager;
+use crate::manager::connections::{cloud_agent, cloud_options};
+use crate::metrics::Metrics;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::secret_source::SecretSource;
@@ -33,7 +34,7 @@ const MOST_SLBS: usize = 20;
 
 pub(super) fn check(steps: &mut Steps, config: &Config, seen: &Seen, rows: &mut Vec<Row>) {
     rows.push(of_proxies(config));
-    let agent = match manager::cloud_agent(config) {
+    let agent = match cloud_agent(config) {
         Ok(agent) => agent,
         Err(error) => {
             let advice = "name a ca-file that can be used, or install the system's certificates";
@@ -224,17 +225,11 @@ fn of_instances(steps: &mut Steps, config: &Config, seen: &Seen, transport: &Arc
         let found = "no ecsUrl-pre: no Node is ever deleted, or tainted as shut down, by the cloud's word";
         return Row::skipped(ECS, found);
     }
+    // no name is made of it
+    let cluster_id = ClusterId::parse("check").expect("it is one");
     let options = inspur::Options {
-        // no name is made of it
-        cluster_id: ClusterId::parse("check").expect("it is one"),
-        slb_url: api.slb_url.clone(),
-        ecs_url: api.ecs_url.clone(),
-        region: api.region.clone(),
-        zone: api.zone.clone(),
-        credentials: api.credentials.clone(),
-        defaults: api.defaults.clone(),
-        limit: Default::default(),
         retrying: once(),
+        ..cloud_options(api, cluster_id)
     };
     let inspur = InspurCloud::new(
         options,
@@ -242,6 +237,7 @@ fn of_instances(steps: &mut Steps, config: &Config, seen: &Seen, transport: &Arc
         steps.gate.clone(),
         Arc::clone(&steps.clock),
         steps.stop.token(),
+        &Metrics::new(),
     );
     let mut nobody = Node::default();
     nobody.meta.name = NOBODY.into();

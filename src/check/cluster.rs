@@ -15,8 +15,8 @@ use crate::config::flags::Flags;
 use crate::http;
 use crate::k8s::connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 use crate::k8s::types::{Node, Service};
-use crate::k8s::{Call, Client, Error, Review, kubeconfig};
-use crate::manager;
+use crate::k8s::{Call, Client, ClientMetrics, Error, Review, kubeconfig};
+use crate::manager::connections::api_server;
 use crate::runtime::chain;
 use crate::runtime::yaml;
 
@@ -33,7 +33,13 @@ const OLDEST_MINOR: u32 = 14;
 const SERVER: &str = "API server";
 
 pub(super) fn check(steps: &mut Steps, flags: &Flags, knows_itself: bool, rows: &mut Vec<Row>) -> Seen {
-    let connector = match manager::api_server(flags, &steps.stop, &steps.gate, &steps.clock) {
+    let connector = match api_server(
+        flags,
+        &steps.stop,
+        &steps.gate,
+        &steps.clock,
+        ClientMetrics::default(),
+    ) {
         Ok(connector) => connector,
         Err(error) => {
             let way = "give --kubeconfig a file that can be used, or run in a Pod with a service account";
@@ -231,6 +237,7 @@ impl Others {
             stop: steps.stop.token(),
             gate: steps.gate.clone(),
             clock: Arc::clone(&steps.clock),
+            metrics: ClientMetrics::default(),
         });
         let client = match connector {
             Ok(connector) => Ok(client_of(&connector, steps)),

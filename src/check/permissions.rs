@@ -297,6 +297,20 @@ mod tests {
         needs.iter().flat_map(one).collect()
     }
 
+    /// What is used of a role that every cluster has. Source: kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
+    fn of_every_cluster(role: &str) -> &'static [&'static str] {
+        match role {
+            "system:auth-delegator" => &[
+                "create authentication.k8s.io/tokenreviews",
+                "create authorization.k8s.io/subjectaccessreviews",
+            ],
+            "extension-apiserver-authentication-reader" => {
+                &["get /configmaps @kube-system/extension-apiserver-authentication"]
+            }
+            _ => &[],
+        }
+    }
+
     /// What `deploy/rbac.yaml` grants.
     fn granted() -> BTreeSet<String> {
         let manifest = include_str!("../../deploy/rbac.yaml");
@@ -308,6 +322,11 @@ mod tests {
             let namespace = match document["kind"].as_str().unwrap() {
                 "ClusterRole" => "",
                 "Role" => document["metadata"]["namespace"].as_str().unwrap(),
+                "ClusterRoleBinding" | "RoleBinding" => {
+                    let role = document["roleRef"]["name"].as_str().unwrap();
+                    granted.extend(of_every_cluster(role).iter().map(|one| (*one).to_owned()));
+                    continue;
+                }
                 _ => continue,
             };
             let words = |value: &Value| -> Vec<String> {

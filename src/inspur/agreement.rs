@@ -15,6 +15,7 @@ use crate::cloud::{
 };
 use crate::http::Transport;
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
+use crate::metrics::Metrics;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
@@ -44,7 +45,8 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
     let clock = Arc::new(clock.clone());
     let transport: Arc<dyn Transport> =
         Arc::new(InProcess::with_clock(Arc::new(cloud.clone()), clock.clone()));
-    InspurCloud::new(options, transport, Gate::open(), clock, StopToken::never())
+    let (stop, metrics) = (StopToken::never(), Metrics::new());
+    InspurCloud::new(options, transport, Gate::open(), clock, stop, &metrics)
 }
 
 fn secret(secret: &Secret) -> SecretSource {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use log::debug;
 
-use super::annotations::{self, Asked, Defaults, SLB_ID, SLB_IN_USE, Wishes};
+use super::CurrentDefaults;
+use super::annotations::{self, Asked, SLB_ID, SLB_IN_USE, Wishes};
 use super::api;
 use super::apply::apply;
 use super::desired::{Desired, Question, desired, frontend};
@@ -24,7 +25,7 @@ use crate::runtime::chain;
 /// Listeners on existing SLBs.
 pub(super) struct SlbLoadBalancers {
     pub(super) cluster: ClusterId,
-    pub(super) defaults: Defaults,
+    pub(super) defaults: CurrentDefaults,
     pub(super) slbs: Slbs,
 }
 
@@ -126,7 +127,7 @@ impl SlbLoadBalancers {
             service,
             nodes,
             asked,
-            defaults: &self.defaults,
+            defaults: &self.defaults.get(),
             denied: &denied_frontends(service, slb, denied),
             slb: slb.load_balancer(),
         });

@@ -8,7 +8,10 @@ use crate::support::fixtures::{SERVICES, service};
 fn check(world: &World, cloud_config: &str, flags: &[&str]) -> (Option<i32>, String) {
     let paths = [
         format!("--kubeconfig={}", world.api.daemon_kubeconfig.display()),
-        format!("--cloud-config={}", world.cloud_config(cloud_config).display()),
+        format!(
+            "--cloud-config={}",
+            world.cloud_config_file(cloud_config).display()
+        ),
     ];
     let args = ["check-config"]
         .into_iter()

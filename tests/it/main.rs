@@ -22,8 +22,12 @@ mod clusters;
 mod crash;
 /// `make demo`.
 mod demo;
+/// The HTTPS endpoint, by curl.
+mod endpoint;
 /// `deploy/examples`, applied by kubectl.
 mod examples;
+/// Two replicas: take-over, and never two that write.
+mod failover;
 /// A Service's whole life.
 mod lifecycle;
 /// A Service that changes its SLB, its type, its class.

@@ -8,6 +8,7 @@ mod backends;
 mod claims;
 mod decide;
 mod departures;
+mod metrics;
 mod outcomes;
 mod sync;
 mod term;
@@ -21,6 +22,7 @@ use log::{debug, warn};
 
 pub use backends::BackendView;
 pub use decide::FINALIZER;
+pub use metrics::{Ended, Metrics};
 pub use outcomes::{Claimed, Counts, Failing, Report};
 pub use sync::Syncer;
 pub use term::Cache;
@@ -33,7 +35,7 @@ use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
-use crate::workqueue::{self, Item, Key, WorkQueue};
+use crate::workqueue::{self, Item, Key, QueueMetrics, WorkQueue};
 use decide::{Decision, changes_backends};
 
 /// The key that stands for "the Nodes changed". No Service has a key without a slash.
@@ -60,8 +62,14 @@ pub struct ServiceController {
 }
 
 impl ServiceController {
-    /// Ready to be fed by the handlers and, after [`ServiceController::set_leading`], drained by workers.
-    pub fn new(syncer: Syncer, services: Store<Service>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+    /// Ready to be fed by the handlers and, after [`ServiceController::set_leading`], drained by workers. Its queue is measured there.
+    pub fn new(
+        syncer: Syncer,
+        services: Store<Service>,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+        metrics: QueueMetrics,
+    ) -> Self {
         let syncer = Arc::new(syncer);
         let (of, by_key) = (Arc::clone(&syncer), services.clone());
         let group = move |key: &str| {
@@ -72,6 +80,7 @@ impl ServiceController {
         let options = workqueue::Options {
             backoff: BACKOFF,
             group: Some(Box::new(group)),
+            metrics,
         };
         Self {
             syncer,
@@ -88,6 +97,13 @@ impl ServiceController {
         }
         self.add_all(Decision::Ensure);
         self.add_all(Decision::Delete);
+    }
+
+    /// Has every Service synced again, where we lead.
+    pub fn sync_all(&self) {
+        if self.syncer.is_leading() {
+            self.add_all(Decision::Ensure);
+        }
     }
 
     /// Who is served by whom, and who fails.
@@ -184,6 +200,11 @@ impl ServiceController {
                 self.queue.add(service.meta.key().into());
             }
         }
+    }
+
+    /// How long the Service has been worked on that has been for longest; `None` while no worker is at one.
+    pub fn longest_running(&self) -> Option<Duration> {
+        self.queue.longest_running()
     }
 
     /// Ends all workers after what they are doing; what is queued is dropped and found again by the next run.

@@ -157,6 +157,11 @@ impl Syncer {
             .take_over(now, |key| self.services.get(key).is_some())
     }
 
+    /// Whether our term has begun.
+    pub(super) fn is_leading(&self) -> bool {
+        self.standing().term.is_leading()
+    }
+
     /// The cloud's load balancers. The manager starts this controller only where the cloud has them.
     pub fn load_balancers(&self) -> &dyn LoadBalancers {
         self.cloud

@@ -23,6 +23,7 @@ use crate::runtime::stop::StopToken;
 use crate::sim::api_server::{ApiServer, Resource};
 use crate::sim::faults::{Effect, Rule};
 use crate::sim::server::{InProcess, Logged};
+use crate::workqueue::QueueMetrics;
 
 struct World {
     api: ApiServer,
@@ -780,6 +781,7 @@ fn a_controller_queues_nothing_before_its_term_and_everything_at_its_beginning()
         services.store(),
         Arc::new(SystemClock),
         Arc::new(Random::from_seed(1)),
+        QueueMetrics::default(),
     );
     let handler = controller.service_handler();
     let objects = leader.api.objects(Resource::Services).into_values();

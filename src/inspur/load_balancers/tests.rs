@@ -3,11 +3,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::*;
 use crate::cloud::{CloudProvider, granted};
 use crate::http::Transport;
+use crate::inspur::annotations::{Defaults, Switch};
 use crate::inspur::api::{Credentials, Limit};
 use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
 use crate::inspur::testing::{ServiceBuilder, eager, node, service};
 use crate::inspur::{InspurCloud, Options};
 use crate::k8s::types::Protocol;
+use crate::metrics::Metrics;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
@@ -52,6 +54,7 @@ impl Daemon {
                 Gate::open(),
                 Arc::new(clock.clone()),
                 stop.token(),
+                &Metrics::new(),
             ),
             clock,
             stop,
@@ -630,4 +633,21 @@ fn leave_is_asked_before_the_first_write_and_never_for_reads() {
     refused(ensure(&moved), "a move");
     daemon.ensure(&moved, &nodes(1)).unwrap();
     assert_eq!(api.shown("slb-1"), [""; 0]);
+}
+
+#[test]
+fn other_defaults_count_from_the_next_sync_on() {
+    let api = FakeApi::new(&["slb-1"]);
+    let daemon = Daemon::new(&api);
+    daemon.ensure(&web(), &nodes(1)).unwrap();
+    let other = Defaults {
+        rule: Some(crate::inspur::model::ForwardRule::WeightedRoundRobin),
+        check: Some(Switch::Off),
+        ..Defaults::default()
+    };
+    daemon.cloud.controls().set_defaults(other);
+    let ensured = daemon.ensure(&web(), &nodes(1)).unwrap();
+    assert_eq!(ensured.change, Change::Made);
+    let shown = api.shown("slb-1");
+    assert!(shown[0].contains(" WRR "), "{shown:?}");
 }

@@ -45,12 +45,14 @@ pub(super) enum Unanswered {
 }
 
 type Key = [u8; 32];
+/// Where those who wait find how a question ended, once it has.
+type Slot<V> = Mutex<Option<Result<V, ReviewError>>>;
 
 struct State<V> {
     yes: Shelf<V>,
     no: Shelf<V>,
     /// Being asked now.
-    open: HashMap<Key, Arc<Mutex<Option<Result<V, ReviewError>>>>>,
+    open: HashMap<Key, Arc<Slot<V>>>,
     /// Who asks or waits now.
     inside: usize,
     /// For questions that were never answered by yes.
@@ -133,7 +135,7 @@ impl<V: Clone> Answers<V> {
     fn wait(
         &self,
         state: MutexGuard<'_, State<V>>,
-        slot: &Mutex<Option<Result<V, ReviewError>>>,
+        slot: &Slot<V>,
         within: Duration,
     ) -> Result<Given<V>, Unanswered> {
         let unanswered = |_: &mut State<V>| hold(slot).is_none();
@@ -179,7 +181,7 @@ impl<V: Clone> State<V> {
 struct Asking<'a, V: Clone> {
     answers: &'a Answers<V>,
     key: Key,
-    slot: Arc<Mutex<Option<Result<V, ReviewError>>>>,
+    slot: Arc<Slot<V>>,
     now: Instant,
     result: Result<V, ReviewError>,
 }
@@ -307,8 +309,9 @@ impl Allowance {
 
 /// Answers of one kind.
 const MOST_KEPT: usize = 1024;
-/// Callers that ask or wait. Each holds a connection and a thread of the endpoint.
-const MOST_INSIDE: usize = 16;
+/// Callers that ask or wait. Each holds a connection and a thread of the endpoint, of which there are few: some must be left for those
+/// about whom nobody needs to be asked, the probes of kubelet above all.
+const MOST_INSIDE: usize = 8;
 /// Questions never answered by yes: guessed tokens, made-up paths.
 const FRESH: Rate = Rate {
     at_once: 20.0,

@@ -41,15 +41,25 @@ impl Counters {
         Self {
             delegated_authn: Delegated::new(
                 metrics,
-                "apiserver_delegated_authn_request",
-                "Reviews of tokens by status code.",
-                "How long reviews of tokens took, by status code.",
+                [
+                    "apiserver_delegated_authn_request_total",
+                    "apiserver_delegated_authn_request_duration_seconds",
+                ],
+                [
+                    "Reviews of tokens by status code.",
+                    "How long reviews of tokens took, by status code.",
+                ],
             ),
             delegated_authz: Delegated::new(
                 metrics,
-                "apiserver_delegated_authz_request",
-                "Reviews of access by status code.",
-                "How long reviews of access took, by status code.",
+                [
+                    "apiserver_delegated_authz_request_total",
+                    "apiserver_delegated_authz_request_duration_seconds",
+                ],
+                [
+                    "Reviews of access by status code.",
+                    "How long reviews of access took, by status code.",
+                ],
             ),
             authentication_duration: metrics.histograms(
                 "authentication_duration_seconds",
@@ -89,11 +99,7 @@ impl Counters {
                 "How long certificates that clients showed were still valid.",
                 &EXPIRATION,
             ),
-            reloads: metrics.counters(
-                "client_ca_reloads_total",
-                "New versions of the authorities of clients and front proxies, by whether they can be used.",
-                &["result"],
-            ),
+            reloads: reloads(metrics),
         }
     }
 
@@ -135,12 +141,23 @@ impl Counters {
     }
 }
 
+/// Both are there from the start, so that the first failure is seen as a change.
+fn reloads(metrics: &Metrics) -> IntCounterVec {
+    let help = "New versions of the authorities of clients and front proxies, by whether they can be used.";
+    let reloads = metrics.counters("client_ca_reloads_total", help, &["result"]);
+    for result in ["success", "failure"] {
+        reloads.with_label_values(&[result]);
+    }
+    reloads
+}
+
 impl Delegated {
-    fn new(metrics: &Metrics, name: &str, requests: &str, duration: &str) -> Self {
+    /// Names and sentences are those of the count and of the duration.
+    fn new(metrics: &Metrics, names: [&'static str; 2], sentences: [&'static str; 2]) -> Self {
         let buckets = [0.25, 0.5, 0.7, 1.0, 1.5, 3.0, 5.0, 10.0];
         Self {
-            requests: metrics.counters(&format!("{name}_total"), requests, &["code"]),
-            duration: metrics.histograms(&format!("{name}_duration_seconds"), duration, &["code"], &buckets),
+            requests: metrics.counters(names[0], sentences[0], &["code"]),
+            duration: metrics.histograms(names[1], sentences[1], &["code"], &buckets),
         }
     }
 }

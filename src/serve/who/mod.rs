@@ -162,7 +162,7 @@ impl Who {
             Err(Shown) => failed = true,
         }
         match self.by_token(request, now) {
-            Ok(Some(user)) => return Ok(user.authenticated()),
+            Ok(Some(user)) => Ok(user.authenticated()),
             Ok(None) if failed => Err(Outsider::Unauthenticated),
             Ok(None) => Ok(User::anonymous()),
             Err(outsider) => Err(outsider),

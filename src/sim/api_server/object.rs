@@ -100,6 +100,11 @@ impl Resource {
         self != Self::Leases
     }
 
+    /// Whether a PUT makes an object that does not exist. Source: the same.
+    pub(super) fn create_on_update(self) -> bool {
+        self == Self::Leases
+    }
+
     /// `plural`, with the group where there is one: how errors name it.
     pub(super) fn qualified(self) -> String {
         match self.group() {

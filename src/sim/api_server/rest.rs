@@ -53,7 +53,7 @@ impl State {
         } = write;
         let done = match *verb {
             "create" => self.create(*resource, place, request, now),
-            "update" => self.update(*resource, place, request),
+            "update" => self.update(*resource, place, request, now),
             "patch" => self.patch(*resource, place, request),
             "delete" => self.delete(*resource, place, request, now),
             _ => self.delete_collection(*resource, place, options, now),

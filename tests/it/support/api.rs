@@ -17,11 +17,18 @@ pub struct Api {
     pub admin_kubeconfig: PathBuf,
     /// The bearer token in `daemon_kubeconfig`, to look for in logs.
     pub daemon_token: String,
+    /// Where the client certificates of `run.sh` are, on a real API server.
+    pub client_certificates: Option<PathBuf>,
     pub(super) admin_token: String,
     pub(super) transport: Arc<dyn Transport>,
 }
 
 impl Api {
+    /// The token of somebody who may do everything.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
     /// Sends one request and returns status and body.
     pub fn call(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> (u16, Value) {
         let permit = Permit::harmless(Harmless::Outside);

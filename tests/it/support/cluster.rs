@@ -81,6 +81,7 @@ impl Cluster {
                     admin_kubeconfig: write(dir, "admin.kubeconfig", &kubeconfig(&url, ADMIN)),
                     base: url,
                     daemon_token: DAEMON.into(),
+                    client_certificates: None,
                     admin_token: ADMIN.into(),
                     transport: transport(Roots::System),
                 }
@@ -97,6 +98,7 @@ impl Cluster {
                     daemon_kubeconfig: kubeconfig("ccm"),
                     admin_kubeconfig: kubeconfig("admin"),
                     daemon_token: token("ccm"),
+                    client_certificates: lease.file("ca.crt").parent().map(Path::to_path_buf),
                     admin_token: token("admin"),
                     transport: transport(Roots::Pem(Pem::File(lease.file("ca.crt")))),
                 }
@@ -109,12 +111,13 @@ fn transport(roots: Roots) -> Arc<Agent> {
     Arc::new(Agent::new(Settings::new("tests", roots)).expect("the CA is good"))
 }
 
-/// The rules of `deploy/rbac.yaml`.
+/// The rules of `deploy/rbac.yaml`, and of the roles that every cluster has and it binds.
 fn granted() -> Vec<Rule> {
     let manifest = include_str!("../../../deploy/rbac.yaml");
-    let documents = manifest
+    let documents: Vec<Value> = manifest
         .split("\n---\n")
-        .map(|document| yaml::parse(document).expect("deploy/rbac.yaml is YAML"));
+        .map(|document| yaml::parse(document).expect("deploy/rbac.yaml is YAML"))
+        .collect();
     let words = |value: &Value| {
         value
             .as_array()
@@ -123,17 +126,53 @@ fn granted() -> Vec<Rule> {
             .map(|word| text(word).to_string())
             .collect()
     };
-    let rules = |document: Value| {
-        let namespace = document["metadata"]["namespace"].as_str().map(str::to_owned);
-        let rules = document["rules"].as_array().cloned().unwrap_or_default();
-        rules.into_iter().map(move |rule| Rule {
-            verbs: words(&rule["verbs"]),
-            groups: words(&rule["apiGroups"]),
-            resources: words(&rule["resources"]),
-            names: words(&rule["resourceNames"]),
-            namespace: namespace.clone(),
-            paths: words(&rule["nonResourceURLs"]),
-        })
+    let rule = |rule: &Value, namespace: Option<String>| Rule {
+        verbs: words(&rule["verbs"]),
+        groups: words(&rule["apiGroups"]),
+        resources: words(&rule["resources"]),
+        names: words(&rule["resourceNames"]),
+        namespace,
+        paths: words(&rule["nonResourceURLs"]),
     };
-    documents.flat_map(rules).collect()
+    let of_role = |role: &Value| -> Vec<Rule> {
+        let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
+        let rules = role["rules"].as_array().expect("a role has rules").iter();
+        rules.map(|one| rule(one, namespace.clone())).collect()
+    };
+    documents
+        .iter()
+        .flat_map(|document| match text(&document["kind"]) {
+            "ClusterRole" | "Role" => of_role(document),
+            "ClusterRoleBinding" | "RoleBinding" => everywhere(text(&document["roleRef"]["name"])),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+/// The rules of a role that every cluster has. Source: kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
+fn everywhere(role: &str) -> Vec<Rule> {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    let create = |group: &str, resource: &str| Rule {
+        verbs: words(&["create"]),
+        groups: words(&[group]),
+        resources: words(&[resource]),
+        names: Vec::new(),
+        namespace: None,
+        paths: Vec::new(),
+    };
+    match role {
+        "system:auth-delegator" => vec![
+            create("authentication.k8s.io", "tokenreviews"),
+            create("authorization.k8s.io", "subjectaccessreviews"),
+        ],
+        "extension-apiserver-authentication-reader" => vec![Rule {
+            verbs: words(&["get", "list", "watch"]),
+            groups: words(&[""]),
+            resources: words(&["configmaps"]),
+            names: words(&["extension-apiserver-authentication"]),
+            namespace: Some("kube-system".into()),
+            paths: Vec::new(),
+        }],
+        _ => Vec::new(),
+    }
 }

@@ -5,6 +5,8 @@ mod cluster;
 mod control_plane;
 pub(crate) mod daemon;
 pub(crate) mod fixtures;
+mod proxy;
+pub(crate) mod replica;
 pub(crate) mod traffic;
 
 use std::ops::Sub;
@@ -472,27 +474,38 @@ impl World {
         self.start_with_kubeconfig(kubeconfig, &[], "cluster-id=test\n")
     }
 
-    /// A cloud config of the tenant, with more lines.
-    pub fn cloud_config(&self, more: &str) -> PathBuf {
-        let (tenant, url) = (tenant(), self.cloud_server.url());
-        let text = format!(
+    fn start_with_kubeconfig(&self, kubeconfig: &Path, flags: &[&str], cloud_config: &str) -> Daemon {
+        let mut all: Vec<String> = [
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--concurrent-service-syncs=4",
+            "-v=4",
+        ]
+        .map(String::from)
+        .to_vec();
+        all.extend(flags.iter().map(|flag| (*flag).to_string()));
+        Daemon::start(&DaemonOptions {
+            kubeconfig: kubeconfig.to_path_buf(),
+            cloud_config: self.cloud_config_file(cloud_config),
+            flags: all,
+        })
+    }
+
+    /// A cloud config for the tenant, with more lines.
+    pub fn cloud_config(&self, url: &str, more: &str) -> String {
+        let tenant = tenant();
+        format!(
             "# made by a test\nslbUrl-pre={url}{SLB_PATH}\nkeycloakUrl={url}{KEYCLOAK_PATH}\ntoken-client-id={}\n\
              client-secret={}\nrequested-subject={}\n{more}",
             tenant.client_id,
             tenant.client_secret.expose(),
             tenant.subject,
-        );
-        self.file("cloud-config", &text)
+        )
     }
 
-    fn start_with_kubeconfig(&self, kubeconfig: &Path, flags: &[&str], cloud_config: &str) -> Daemon {
-        let mut all: Vec<String> = vec!["--concurrent-service-syncs=4".into(), "-v=4".into()];
-        all.extend(flags.iter().map(|flag| (*flag).to_string()));
-        Daemon::start(&DaemonOptions {
-            kubeconfig: kubeconfig.to_path_buf(),
-            cloud_config: self.cloud_config(cloud_config),
-            flags: all,
-        })
+    /// The file of one.
+    pub fn cloud_config_file(&self, more: &str) -> PathBuf {
+        self.file("cloud-config", &self.cloud_config(&self.cloud_server.url(), more))
     }
 
     /// Everything that must never be shown, with what it is.
