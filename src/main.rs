@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use cloud_provider_inspur::config::{self, Config, Failure, Start, Warning};
-use cloud_provider_inspur::{logging, manager, runtime};
+use cloud_provider_inspur::config::{self, Config, Failure, Start};
+use cloud_provider_inspur::{check, logging, manager, runtime};
 
 fn main() -> ExitCode {
     match config::load(std::env::args_os().skip(1)) {
@@ -24,20 +24,11 @@ fn main() -> ExitCode {
             }
             run(&config)
         }
-        Ok(Start::Check { config, warnings }) => check(config, warnings),
+        Ok(Start::Check { config, warnings }) => {
+            check::run(config.as_deref(), &warnings, &mut std::io::stdout().lock())
+        }
         Err(failure) => {
             report(&failure);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Where `check-config` comes in: says what the command line and the cloud config tell by themselves.
-fn check(config: Result<Box<Config>, Failure>, warnings: Vec<Warning>) -> ExitCode {
-    match config {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(failure) => {
-            report(&Failure { warnings, ..failure });
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,7 @@
 //! The one place that knows all: builds clients, stores, controllers and threads, and stops them in order.
 
 pub mod configz;
-mod connections;
+pub(crate) mod connections;
 mod crew;
 mod endpoint;
 pub mod reviews;

@@ -23,20 +23,20 @@ pub const KEY: &str = "cloudcontrollermanager.config.k8s.io";
 /// The key of what the cloud config says.
 pub const CLOUD_KEY: &str = "cloudconfig.inspur.com";
 
-/// The document. `election` is `None` without one.
-pub fn document(config: &Config, election: Option<&leader_election::Options>) -> Value {
-    json!({ KEY: component(&config.flags, election), CLOUD_KEY: cloud(&config.cloud) })
+/// The document.
+pub fn document(config: &Config) -> Value {
+    json!({ KEY: component(&config.flags), CLOUD_KEY: cloud(&config.cloud) })
 }
 
-fn component(flags: &Flags, election: Option<&leader_election::Options>) -> Value {
+fn component(flags: &Flags) -> Value {
     json!({
         "kind": "CloudControllerManagerConfiguration",
         "apiVersion": "cloudcontrollermanager.config.k8s.io/v1alpha1",
-        "Generic": generic(flags, election),
+        "Generic": generic(flags),
         "KubeCloudShared": {
             "CloudProvider": { "Name": "incloud", "CloudConfigFile": flags.cloud_config },
             "ExternalCloudVolumePlugin": "",
-            "UseServiceAccountCredentials": false,
+            "UseServiceAccountCredentials": flags.use_service_account_credentials,
             "AllowUntaggedCloud": false,
             "RouteReconciliationPeriod": duration(Duration::from_secs(10)),
             "NodeMonitorPeriod": duration(flags.node_monitor_period),
@@ -57,7 +57,7 @@ fn component(flags: &Flags, election: Option<&leader_election::Options>) -> Valu
     })
 }
 
-fn generic(flags: &Flags, election: Option<&leader_election::Options>) -> Value {
+fn generic(flags: &Flags) -> Value {
     let enabled = CONTROLLERS
         .iter()
         .filter(|controller| controller.here && flags.controllers.enables(controller.name));
@@ -72,10 +72,10 @@ fn generic(flags: &Flags, election: Option<&leader_election::Options>) -> Value 
             "qps": flags.kube_api_qps.unwrap_or(-1.0),
             "burst": flags.kube_api_burst,
         },
-        "ControllerStartInterval": duration(Duration::ZERO),
-        "LeaderElection": leader_election(election),
+        "ControllerStartInterval": duration(flags.controller_start_interval),
+        "LeaderElection": leader_election(flags.election.as_ref()),
         "Controllers": enabled.map(|controller| controller.name).collect::<Vec<_>>(),
-        "Debugging": { "enableProfiling": false, "enableContentionProfiling": false },
+        "Debugging": { "enableProfiling": flags.profiling, "enableContentionProfiling": false },
         "LeaderMigrationEnabled": false,
         "LeaderMigration": { "leaderName": "", "resourceLock": "", "controllerLeaders": null },
     })
@@ -246,17 +246,11 @@ mod tests {
                 "--kube-api-qps=7.5",
                 "--controllers=*,-service",
                 "--min-resync-period=90m",
+                "--leader-elect-lease-duration=16s",
             ],
             "slbUrl-pre=https://x/slbs\nkktoken=t0ken-s3cret\n",
         );
-        let election = leader_election::Options {
-            namespace: "kube-system".into(),
-            name: "cloud-controller-manager".into(),
-            lease_duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
-            retry_period: Duration::from_secs(2),
-        };
-        let document = document(&config, Some(&election));
+        let document = document(&config);
         assert_eq!(keys(&document), [CLOUD_KEY, KEY]);
         let component = &document[KEY];
         assert_eq!(
@@ -279,11 +273,11 @@ mod tests {
             },
             "ControllerStartInterval": "0s",
             "LeaderElection": {
-                "leaderElect": true, "leaseDuration": "15s", "renewDeadline": "10s", "retryPeriod": "2s",
+                "leaderElect": true, "leaseDuration": "16s", "renewDeadline": "10s", "retryPeriod": "2s",
                 "resourceLock": "leases", "resourceName": "cloud-controller-manager", "resourceNamespace": "kube-system",
             },
             "Controllers": ["cloud-node-controller", "cloud-node-lifecycle-controller"],
-            "Debugging": {"enableProfiling": false, "enableContentionProfiling": false},
+            "Debugging": {"enableProfiling": true, "enableContentionProfiling": false},
             "LeaderMigrationEnabled": false,
             "LeaderMigration": {"leaderName": "", "resourceLock": "", "controllerLeaders": null},
         });
@@ -297,7 +291,10 @@ mod tests {
             (&shared["ClusterName"], &shared["NodeMonitorPeriod"]),
             (&json!("kubernetes"), &json!("5s"))
         );
-        let off = super::document(&config, None);
+        let off = super::document(&self::config(
+            &["--leader-elect=false"],
+            "slbUrl-pre=https://x/slbs\nkktoken=t0ken-s3cret\n",
+        ));
         assert_eq!(
             off[KEY]["Generic"]["LeaderElection"],
             json!({"leaderElect": false})
@@ -337,7 +334,7 @@ mod tests {
                 "slbUrl-pre=https://x/slbs\necsUrl-pre=https://x/instances\nregion=r1\nforward-rule=WRR\n\
                  healthcheck-port=8080\nhealth-check=off\n{lines}\n"
             );
-            let document = document(&config(&[], &text), None);
+            let document = document(&config(&[], &text));
             let mut want = want;
             for (key, value) in [
                 ("slbUrl-pre", json!("https://x/slbs")),

@@ -188,7 +188,7 @@ fn pages(parts: &Parts<'_>) -> Pages {
         Arc::clone(parts.clock),
         parts.clock.wall(),
     );
-    let configz = configz::document(parts.config, parts.config.flags.election.as_ref()).to_string();
+    let configz = configz::document(parts.config).to_string();
     Pages {
         checks: Arc::clone(parts.checks),
         metrics: parts.metrics.clone(),

@@ -315,6 +315,7 @@ fn kind(review: Review) -> (&'static str, &'static str) {
         Review::Token => ("TokenReview", "authentication.k8s.io"),
         Review::SubjectAccess => ("SubjectAccessReview", "authorization.k8s.io"),
         Review::SelfSubjectAccess => ("SelfSubjectAccessReview", "authorization.k8s.io"),
+        Review::SelfSubject => ("SelfSubjectReview", "authentication.k8s.io"),
     }
 }
 

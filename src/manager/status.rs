@@ -464,7 +464,7 @@ failing: nothing
 
     #[test]
     fn what_comes_from_outside_stays_on_its_line() {
-        let odd = claimed(&format!("{}\u{1b}[2J/TCP/80", "s".repeat(500)), "a/b", Some(0));
+        let odd = claimed(&format!("\u{1b}[2J{}/TCP/80", "s".repeat(500)), "a/b", Some(0));
         let mut status = status();
         status.services = Some(Report {
             claims: vec![odd, claimed("no-port", "a/c", Some(0))],

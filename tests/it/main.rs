@@ -14,6 +14,8 @@ mod support;
 mod api_faults;
 /// Wrong flags, files, annotations, SLBs and answers: a clear error, nothing written, everything else goes on.
 mod bad_input;
+/// `check-config`: what it finds, and that it changes nothing.
+mod check_config;
 /// Two clusters on one SLB.
 mod clusters;
 /// Killed between any two calls, a restart ends in the same state.

@@ -475,7 +475,6 @@ impl World {
     }
 
     fn start_with_kubeconfig(&self, kubeconfig: &Path, flags: &[&str], cloud_config: &str) -> Daemon {
-        let text = self.cloud_config(&self.cloud_server.url(), cloud_config);
         let mut all: Vec<String> = [
             "--leader-elect=false",
             "--secure-port=0",
@@ -487,7 +486,7 @@ impl World {
         all.extend(flags.iter().map(|flag| (*flag).to_string()));
         Daemon::start(&DaemonOptions {
             kubeconfig: kubeconfig.to_path_buf(),
-            cloud_config: self.file("cloud-config", &text),
+            cloud_config: self.cloud_config_file(cloud_config),
             flags: all,
         })
     }
@@ -502,6 +501,11 @@ impl World {
             tenant.client_secret.expose(),
             tenant.subject,
         )
+    }
+
+    /// The file of one.
+    pub fn cloud_config_file(&self, more: &str) -> PathBuf {
+        self.file("cloud-config", &self.cloud_config(&self.cloud_server.url(), more))
     }
 
     /// Everything that must never be shown, with what it is.
