@@ -9,13 +9,14 @@ pub mod rotation;
 pub mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select, unbounded};
 use log::{error, info, warn};
 use serde::Deserialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::config::Config;
 use crate::controllers::service::Cache;
@@ -94,6 +95,21 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
     };
     let random = Arc::new(Random::from_entropy());
     let (checks, view) = (Arc::new(Checks::new()), Arc::new(View::default()));
+    let ready = Arc::new(AtomicBool::new(false));
+    let is_ready = Arc::clone(&ready);
+    checks.add("controllers", Kind::Ready, move || {
+        match is_ready.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("they are not ready to work yet".to_owned()),
+        }
+    });
+    // from here on a signal is obeyed: opening the endpoint may wait for the API server
+    let (asked, endpoint_stop) = (Stop::new(), Stop::new());
+    let mut threads = Supervisor::new(endpoint_stop.token());
+    let rotation = Rotation::new(&metrics, Arc::clone(&clock));
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|source| vec![Error::Signals(source)])?;
+    let handle = signals.handle();
+    hear(signals, &asked, rotation.waker(), &mut threads);
     let api_server =
         connections::api_server(&config.flags, &stop, &gate, &clock, ClientMetrics::new(&metrics));
     let cloud = connections::cloud_agent(config);
@@ -106,12 +122,14 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
             gate: &gate,
             clock: &clock,
             random: &random,
-            stop: stop.token(),
+            stop: asked.token(),
         };
         Endpoint::open(options, &parts)
     });
     let (api_server, cloud, endpoint) = match (api_server, cloud, endpoint.transpose()) {
         (Ok(api_server), Ok(cloud), Ok(endpoint)) => (api_server, cloud, endpoint),
+        // whoever asked to stop is not interested in what that made fail
+        _ if asked.token().is_set() => return Ok(()),
         (api_server, cloud, endpoint) => {
             let endpoint = endpoint.err().into_iter().flatten().map(Error::from);
             return Err(api_server
@@ -122,14 +140,14 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
                 .collect());
         }
     };
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|source| vec![Error::Signals(source)])?;
     info!(version = env!("CARGO_PKG_VERSION"), api_server = api_server.server(), slb_api = config.cloud.slb_url.as_str(); "starting");
     let daemon = Daemon {
         config,
         live: Arc::new(LiveCloudConfig::new(config.cloud.clone())),
         clock,
         random,
-        asked: Stop::new(),
+        asked,
+        ready,
         stop,
         gate,
         metrics,
@@ -138,7 +156,8 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
         api_server: Arc::new(api_server),
         cloud,
     };
-    daemon.run(signals, keeper, endpoint).map_err(|error| vec![error])
+    let ended = daemon.run(threads, &endpoint_stop, rotation, keeper, endpoint, &handle);
+    ended.map_err(|error| vec![error])
 }
 
 /// What the threads are made of.
@@ -149,6 +168,8 @@ struct Daemon<'a> {
     random: Arc<Random>,
     /// Set when a signal asks to stop. All else that stops follows [`Daemon::stop`].
     asked: Stop,
+    /// Whether the controllers that are enabled could work if it were our turn.
+    ready: Arc<AtomicBool>,
     stop: Stop,
     gate: Gate,
     metrics: Metrics,
@@ -170,11 +191,17 @@ const RELEASE_GRACE: Duration = Duration::from_secs(1);
 const THREADS_GRACE: Duration = Duration::from_millis(150);
 
 impl Daemon<'_> {
-    fn run(&self, signals: Signals, keeper: Option<Keeper>, endpoint: Option<Endpoint>) -> Result<(), Error> {
+    fn run(
+        &self,
+        mut threads: Supervisor,
+        endpoint_stop: &Stop,
+        mut rotation: Rotation,
+        keeper: Option<Keeper>,
+        endpoint: Option<Endpoint>,
+        signals: &Handle,
+    ) -> Result<(), Error> {
         // the election outlives the workers, and the endpoint outlives all
-        let (election_stop, endpoint_stop) = (Stop::new(), Stop::new());
-        let mut threads = Supervisor::new(endpoint_stop.token());
-        let mut rotation = Rotation::new(&self.metrics, Arc::clone(&self.clock));
+        let election_stop = Stop::new();
         rotation.watch_cluster(Arc::clone(&self.api_server));
         rotation.watch_cloud(Arc::clone(&self.cloud), Arc::clone(&self.live));
         if let Some(endpoint) = &endpoint {
@@ -184,8 +211,6 @@ impl Daemon<'_> {
                 Reloaded::Unchanged
             });
         }
-        let handle = signals.handle();
-        self.hear(signals, rotation.waker(), &mut threads);
         let stop = self.stop.token();
         threads.spawn("rotation", move || rotation.run(&stop));
         let mut crew = Crew::new(self, &mut threads);
@@ -218,7 +243,7 @@ impl Daemon<'_> {
             release(leadership, idle);
         }
         endpoint_stop.stop();
-        handle.close();
+        signals.close();
         let left = threads.join(THREADS_GRACE);
         if left.is_empty() {
             info!("stopped");
@@ -227,25 +252,6 @@ impl Daemon<'_> {
             warn!(threads = left.as_str(); "stopped, although some threads have not ended");
         }
         ended
-    }
-
-    /// Obeys signals: stop, stop at once, look at files.
-    fn hear(&self, mut signals: Signals, files: Waker, threads: &mut Supervisor) {
-        let asked = self.asked.clone();
-        threads.spawn("signals", move || {
-            for signal in signals.forever() {
-                if signal == SIGHUP {
-                    info!("asked to read files again");
-                    files.wake();
-                } else if asked.token().is_set() {
-                    warn!("asked to stop again: ending at once");
-                    std::process::exit(EXIT_AT_ONCE);
-                } else {
-                    info!(signal; "asked to stop");
-                    asked.stop();
-                }
-            }
-        });
     }
 
     /// Stands for election.
@@ -382,6 +388,7 @@ impl Daemon<'_> {
         let flags = &self.config.flags;
         let enabled = |name| flags.controllers.enables(name);
         if crew.is_hired() || !CONTROLLERS.into_iter().any(enabled) {
+            self.ready.store(true, Ordering::Relaxed);
             return;
         }
         let Some(cluster) = self.cluster_id() else { return };
@@ -400,6 +407,7 @@ impl Daemon<'_> {
             crew.prepare_lifecycle(cloud, nodes);
         }
         self.reflect("nodes", "reflect-node", threads, node_writer, node_handlers);
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     fn inspur(&self, cluster_id: ClusterId) -> Arc<InspurCloud> {
@@ -470,6 +478,25 @@ impl Daemon<'_> {
         flushed = flushed || ended(&flushing, CUT_GRACE);
         idle && flushed
     }
+}
+
+/// Obeys signals: stop, stop at once, look at files.
+fn hear(mut signals: Signals, asked: &Stop, files: Waker, threads: &mut Supervisor) {
+    let asked = asked.clone();
+    threads.spawn("signals", move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                info!("asked to read files again");
+                files.wake();
+            } else if asked.token().is_set() {
+                warn!("asked to stop again: ending at once");
+                std::process::exit(EXIT_AT_ONCE);
+            } else {
+                info!(signal; "asked to stop");
+                asked.stop();
+            }
+        }
+    });
 }
 
 /// Gives the lease back when nobody writes any more; else it is over by itself. A name look-up cannot be cut, so it has a thread of

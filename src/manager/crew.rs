@@ -342,6 +342,7 @@ impl<'a> Crew<'a> {
         check_worker(&self.daemon.checks, controllers::NODE_LIFECYCLE, move || {
             watched.longest_running()
         });
+        self.daemon.view.show_lifecycle(Arc::clone(&lifecycle));
         let mut recruit = Recruit::new("cloud-node-lifecycle");
         recruit.thread("node-lifecycle", move |stop| lifecycle.run(stop));
         self.waiting.push(recruit);

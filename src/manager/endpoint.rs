@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::configz;
 use super::reviews::{Means, Reviewers, Unusable};
-use super::status::{self, Leader, Status};
+use super::status::{self, Braked, Leader, Status};
 use crate::config::Config;
+use crate::controllers::node_lifecycle::Lifecycle;
 use crate::controllers::service::ServiceController;
 use crate::informer::Pulse;
 use crate::leader_election::Leadership;
@@ -48,6 +49,7 @@ struct Shown {
     leadership: Option<Leadership>,
     informers: Vec<(&'static str, Pulse)>,
     services: Option<Arc<ServiceController>>,
+    lifecycle: Option<Arc<Lifecycle>>,
 }
 
 impl View {
@@ -61,6 +63,10 @@ impl View {
 
     pub(super) fn show_services(&self, controller: Arc<ServiceController>) {
         self.shown().services = Some(controller);
+    }
+
+    pub(super) fn show_lifecycle(&self, lifecycle: Arc<Lifecycle>) {
+        self.shown().lifecycle = Some(lifecycle);
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -84,6 +90,18 @@ impl View {
                 holder: holder.map(|holder| holder.identity).unwrap_or_default(),
             }
         });
+        let held = shown
+            .lifecycle
+            .as_ref()
+            .map_or(0, |lifecycle| lifecycle.counts().held);
+        let nodes = shown.informers.iter().find(|(resource, _)| *resource == "nodes");
+        let braked = usize::try_from(held)
+            .ok()
+            .filter(|held| *held > 0)
+            .map(|gone| Braked {
+                gone,
+                nodes: nodes.map_or(0, |(_, pulse)| pulse.objects()),
+            });
         let (informers, services) = (informers.collect(), shown.services.clone());
         drop(shown);
         Status {
@@ -93,7 +111,7 @@ impl View {
             leader,
             informers,
             services: services.map(|controller| controller.report()),
-            braked: None,
+            braked,
         }
     }
 }
@@ -132,6 +150,10 @@ impl Endpoint {
         let reviewers = Reviewers::new(&options.authentication, &options.authorization, &means)
             .map_err(|unusable| unusable.into_iter().map(Error::from).collect::<Vec<_>>())?;
         let (authn, authz) = (reviewers.authentication.clone(), reviewers.authorization.clone());
+        let asked = [authn.clone(), authz.clone()];
+        let _hook = parts
+            .stop
+            .on_stop(move || asked.iter().flatten().for_each(|reviews| reviews.shutdown()));
         let who = Who::new(
             &options.authentication,
             &options.authorization,

@@ -1,7 +1,7 @@
 //! Whom a certificate names, and when it is valid: as much of DER as that takes.
 //!
 //! Nothing here says that a certificate is to be believed. Bytes may come from anybody: whatever they are, the answer is an error
-//! and never a panic. yasna is not used for this: skipping an element whose length is near the largest number overflows in it.
+//! and never a panic. yasna, which is in the tree, is not used: skipping an element whose length is near the largest number overflows in it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

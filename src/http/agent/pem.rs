@@ -11,6 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::runtime::secret::Secret;
+use crate::runtime::x509;
 
 /// PEM text and where it comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -202,62 +203,8 @@ pub(super) fn parse_identity(
 
 /// When a certificate ends; `None` where that cannot be read. Source: RFC 5280, 4.1.
 pub(super) fn end_of_life(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
-    let mut end = None;
-    // the rest of the certificate is left unread, which is an error only to yasna
-    let _ = yasna::parse_der(certificate, |reader| {
-        reader.read_sequence(|certificate| {
-            certificate.next().read_sequence(|body| {
-                let version = body.read_optional(|reader| {
-                    reader.read_tagged(yasna::Tag::context(0), |version| version.read_der())
-                })?;
-                drop(version);
-                for _serial_algorithm_issuer in 0..3 {
-                    body.next().read_der()?;
-                }
-                body.next().read_sequence(|validity| {
-                    validity.next().read_der()?;
-                    end = date(&validity.next().read_der()?);
-                    Ok(())
-                })
-            })
-        })
-    });
-    end
+    x509::validity(certificate).ok().map(|(_, end)| end)
 }
-
-/// A UTCTime (two digits for the year) or a GeneralizedTime, both of which end in `Z`.
-fn date(der: &[u8]) -> Option<SystemTime> {
-    let (head, text) = der.split_at_checked(2)?;
-    let text = std::str::from_utf8(text).ok()?;
-    let (year, rest) = match head[0] {
-        UTC_TIME => {
-            let (year, rest) = text.split_at_checked(2)?;
-            let century = if year < "50" { "20" } else { "19" };
-            (format!("{century}{year}"), rest)
-        }
-        GENERALIZED_TIME => {
-            let (year, rest) = text.split_at_checked(4)?;
-            (year.to_owned(), rest)
-        }
-        _ => return None,
-    };
-    if rest.len() != "MMDDhhmmssZ".len() || !rest.is_ascii() {
-        return None;
-    }
-    let part = |number: usize| &rest[2 * number..2 * number + 2];
-    let rfc3339 = format!(
-        "{year}-{}-{}T{}:{}:{}Z",
-        part(0),
-        part(1),
-        part(2),
-        part(3),
-        part(4)
-    );
-    humantime::parse_rfc3339(&rfc3339).ok()
-}
-
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
 
 /// A certificate and key that do not go together, or a key of an unknown kind.
 pub(super) fn bad_identity(from: &Identity, error: &rustls::Error) -> SetupError {
@@ -323,22 +270,5 @@ mod tests {
             );
         }
         assert_eq!(end_of_life(&CertificateDer::from(vec![0x30, 0])), None);
-    }
-
-    #[test]
-    fn dates_come_in_two_forms() {
-        for (tag, text, want) in [
-            (UTC_TIME, "491231235959Z", Some("2049-12-31T23:59:59Z")),
-            (UTC_TIME, "991231235959Z", Some("1999-12-31T23:59:59Z")),
-            (GENERALIZED_TIME, "20500101000000Z", Some("2050-01-01T00:00:00Z")),
-            (UTC_TIME, "4912312359Z", None),
-            (UTC_TIME, "x", None),
-            (0x04, "491231235959Z", None),
-        ] {
-            let mut der = vec![tag, text.len() as u8];
-            der.extend(text.bytes());
-            let found = date(&der).map(|date| humantime::format_rfc3339_seconds(date).to_string());
-            assert_eq!(found.as_deref(), want, "{text}");
-        }
     }
 }

@@ -147,11 +147,9 @@ impl Who {
         self.trust.looks_up()
     }
 
-    /// Reads all authorities again now, the cluster's too: this may take 10 s. A bad new version is told and refused.
+    /// Reads the files of authorities again now, and asks nobody: the cluster's are for [`Who::refresh`]. A bad new version is told and refused.
     pub fn reload(&self) {
-        let now = self.clock.now();
-        self.trust.reread(now, Duration::ZERO);
-        self.trust.look_up_again(now);
+        self.trust.reread(self.clock.now(), Duration::ZERO);
     }
 
     fn authenticate(&self, request: &Incoming<'_>, now: Instant) -> Result<User, Outsider> {
