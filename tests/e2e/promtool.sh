@@ -18,7 +18,7 @@ if [ ! -x "$cache/promtool" ]; then
   mkdir -p "$cache"
   work=$(mktemp -d "$cache/work.XXXXXX")
   trap 'rm -rf "$work"' EXIT
-  (cd "$work" && apt-get download prometheus >&2 && dpkg-deb -x prometheus_*.deb .)
+  (cd "$work" && { apt-get download prometheus >&2 || { apt-get update -qq >&2 && apt-get download prometheus >&2; }; } && dpkg-deb -x prometheus_*.deb .)
   mv "$work/usr/bin/promtool" "$cache/promtool"
 fi
 echo "$cache/promtool"

@@ -184,6 +184,58 @@ fn whatever_ends_the_leader_the_other_goes_on_and_never_do_both_write() {
     );
 }
 
+#[test]
+fn a_write_outside_its_replicas_term_is_noticed() {
+    let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+    let act = |replica, of_lease, from, to| Act {
+        replica,
+        what: format!("{from}"),
+        of_lease,
+        acted: true,
+        from: at(from),
+        to: at(to),
+    };
+    let (lease, write) = (
+        |replica, from| act(replica, true, from, from),
+        |replica, from, to| act(replica, false, from, to),
+    );
+    for (case, one, want) in [
+        ("in its term", write(0, 12, 14), 0),
+        ("in its second term", write(0, 32, 33), 0),
+        ("before any term", write(0, 5, 6), 1),
+        ("after the other's term began", write(0, 21, 22), 1),
+        ("not over when the other's term began", write(0, 19, 21), 1),
+        ("before its term", write(1, 19, 21), 1),
+        (
+            "never sent to its end",
+            Act {
+                acted: false,
+                ..write(0, 19, 21)
+            },
+            0,
+        ),
+        (
+            "never sent to its end, outside its term",
+            Act {
+                acted: false,
+                ..write(0, 21, 22)
+            },
+            1,
+        ),
+    ] {
+        let mut acts = vec![
+            lease(0, 10),
+            lease(0, 15),
+            lease(1, 20),
+            lease(1, 25),
+            lease(0, 30),
+            one,
+        ];
+        acts.sort_by_key(|act| act.from);
+        assert_eq!(strays(&acts).len(), want, "{case}");
+    }
+}
+
 /// A second Node comes or goes.
 fn change_nodes(world: &World, nodes: &[&str]) -> Vec<&'static str> {
     if nodes.len() == 1 {

@@ -38,6 +38,8 @@ pub struct Act {
     pub what: String,
     /// Whether it is about the lease.
     pub of_lease: bool,
+    /// Whether the server did it, or may have. A request of which the last byte never came has no effect.
+    pub acted: bool,
     /// When it came.
     pub from: SystemTime,
     /// When it was answered.
@@ -113,6 +115,7 @@ impl Replica {
             Act {
                 replica,
                 of_lease: path.contains("/leases"),
+                acted: call.acted || call.status.is_none_or(|status| status < 300),
                 from: call.dates.0,
                 to: call.dates.1.unwrap_or_else(SystemTime::now),
                 what: format!("{} {}", call.method, call.target),
@@ -158,6 +161,7 @@ impl Replica {
             replica,
             what: format!("{verb} {uri}"),
             of_lease,
+            acted: done,
             from: time("requestReceivedTimestamp"),
             to: time("stageTimestamp"),
         })
@@ -195,7 +199,7 @@ fn audit(path: &PathBuf, since: SystemTime) -> Vec<Value> {
         .collect()
 }
 
-/// Every write that was not over before another replica's term began, or that came before its own replica's.
+/// Every write that came outside its replica's term, or had an effect and was not over before another's term began.
 pub fn strays(acts: &[Act]) -> Vec<String> {
     // beginnings of terms: a lease written by another than the last
     let mut terms: BTreeMap<SystemTime, usize> = BTreeMap::new();
@@ -210,7 +214,10 @@ pub fn strays(acts: &[Act]) -> Vec<String> {
     let holder = |at: SystemTime| terms.range(..=at).next_back().map(|(_, holder)| *holder);
     acts.iter()
         .filter(|act| !act.of_lease)
-        .filter(|act| holder(act.from) != Some(act.replica) || holder(act.to) != Some(act.replica))
+        .filter(|act| {
+            let is_ours = |at| holder(at) == Some(act.replica);
+            !is_ours(act.from) || (act.acted && !is_ours(act.to))
+        })
         .map(|act| {
             let holders = (holder(act.from), holder(act.to));
             format!("{act:?} while the lease was of {holders:?}")
