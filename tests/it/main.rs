@@ -14,6 +14,8 @@ mod support;
 mod api_faults;
 /// Wrong flags, files, annotations, SLBs and answers: a clear error, nothing written, everything else goes on.
 mod bad_input;
+/// A Lease with nonsense in it, or of somebody else's making.
+mod bad_lease;
 /// `check-config`: what it finds, and that it changes nothing.
 mod check_config;
 /// Two clusters on one SLB.
@@ -40,6 +42,8 @@ mod node_schedule;
 mod nodes;
 /// Ports that somebody else holds.
 mod ports;
+/// Files that change while it runs.
+mod rotation;
 /// Nothing secret in any output.
 mod secrets;
 /// An unchanged world is only read.
