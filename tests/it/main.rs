@@ -46,6 +46,8 @@ mod ports;
 mod rotation;
 /// Nothing secret in any output.
 mod secrets;
+/// Each controller as a service account of its own.
+mod service_accounts;
 /// An unchanged world is only read.
 mod steady;
 /// The whole road in one thread, without a socket.
