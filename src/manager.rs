@@ -39,7 +39,6 @@ use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::gate::{Gate, Keeper};
 use crate::runtime::process;
 use crate::runtime::random::Random;
-use crate::runtime::reload::Reloaded;
 use crate::runtime::stop::{Stop, StopToken};
 use crate::runtime::supervise::Supervisor;
 use crate::serve::{Checks, Kind};
@@ -205,11 +204,7 @@ impl Daemon<'_> {
         rotation.watch_cluster(Arc::clone(&self.api_server));
         rotation.watch_cloud(Arc::clone(&self.cloud), Arc::clone(&self.live));
         if let Some(endpoint) = &endpoint {
-            let reload = endpoint.reload();
-            rotation.watch("endpoint", move || {
-                reload();
-                Reloaded::Unchanged
-            });
+            endpoint.watch(&mut rotation);
         }
         let stop = self.stop.token();
         threads.spawn("rotation", move || rotation.run(&stop));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::configz;
 use super::reviews::{Means, Reviewers, Unusable};
+use super::rotation::Rotation;
 use super::status::{self, Braked, Leader, Status};
 use crate::config::Config;
 use crate::controllers::node_lifecycle::Lifecycle;
@@ -174,12 +175,24 @@ impl Endpoint {
         })
     }
 
-    /// What reads its certificates and authorities again.
-    pub(super) fn reload(&self) -> impl Fn() + Send + Sync + 'static {
+    /// Has its files looked at: its certificates, its authorities of callers, and how it asks the API server about callers.
+    pub(super) fn watch(&self, rotation: &mut Rotation) {
         let (certificates, who) = (self.server.reloader(), Arc::clone(&self.who));
-        move || {
-            certificates.reload();
-            who.reload();
+        rotation.watch("endpoint_certificates", move || certificates.reload());
+        rotation.watch("endpoint_authorities", move || who.reload());
+        let Reviewers {
+            authentication,
+            authorization,
+        } = &self.reviewers;
+        let both = authentication.as_ref().zip(authorization.as_ref());
+        let same = both.is_some_and(|(one, other)| Arc::ptr_eq(one, other));
+        if let Some(reviews) = authentication.clone() {
+            let whats = ["authentication_kubeconfig", "authentication_certificates"];
+            rotation.watch_reviews(whats, move || reviews.reload());
+        }
+        if let Some(reviews) = authorization.clone().filter(|_| !same) {
+            let whats = ["authorization_kubeconfig", "authorization_certificates"];
+            rotation.watch_reviews(whats, move || reviews.reload());
         }
     }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{self, Limits};
-use crate::k8s::connect::{ClientKind, ConnectError, ConnectOptions, connect};
+use crate::k8s::connect::{ClientKind, ConnectError, ConnectOptions, Connector, Reloads, connect};
 use crate::k8s::types::null_default;
 use crate::k8s::{Call, Client, ClientMetrics, Error as CallError, Review};
 use crate::runtime::chain;
@@ -27,6 +27,8 @@ use crate::serve::{Authentication, Authorization};
 /// Asks the API server.
 pub struct ApiReviews {
     client: Client,
+    /// Whose client it is; `None` where somebody else cares for its credentials.
+    connector: Option<Connector>,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
 }
@@ -113,7 +115,10 @@ fn reviewer(
         (Ok(connector), _) => {
             let client = connector.client(COMPONENT, ClientKind::Controllers, means.stop.clone());
             let (clock, random) = (Arc::clone(means.clock), Arc::clone(means.random));
-            Ok(Some(Arc::new(ApiReviews::new(client, clock, random))))
+            Ok(Some(Arc::new(ApiReviews {
+                connector: Some(connector),
+                ..ApiReviews::new(client, clock, random)
+            })))
         }
         (Err(source), Some(_)) => Err(Unusable { flag, source }),
         (Err(error), None) => {
@@ -128,9 +133,15 @@ impl ApiReviews {
     pub fn new(client: Client, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
         Self {
             client,
+            connector: None,
             clock,
             random,
         }
+    }
+
+    /// Looks at the kubeconfig and at what it names now, as [`Connector::reload`] does.
+    pub fn reload(&self) -> Reloads {
+        self.connector.as_ref().map(Connector::reload).unwrap_or_default()
     }
 
     /// Ends what is being asked, from any thread. It is of no use afterwards.

@@ -15,6 +15,7 @@ pub use self::cloud_config::{Effects, LiveCloudConfig};
 use self::expiry::Expiry;
 use crate::http::agent::Agent;
 use crate::k8s::Connector;
+use crate::k8s::connect::Reloads;
 use crate::metrics::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Metrics};
 use crate::runtime::clock::Clock;
 use crate::runtime::reload::Reloaded;
@@ -74,6 +75,20 @@ impl Rotation {
             certificates.report(reloads.certificates);
             token.report(reloads.token);
             expiry.look(connector.certificate_expiry());
+        }));
+    }
+
+    /// Looks at a kubeconfig and the certificates that it names, by calling `look`, where tokens and dates are nobody's business.
+    pub fn watch_reviews(
+        &mut self,
+        [kubeconfig, certificates]: [&'static str; 2],
+        look: impl Fn() -> Reloads + Send + Sync + 'static,
+    ) {
+        let (kubeconfig, certificates) = (self.reporter(kubeconfig), self.reporter(certificates));
+        self.looks.push(Box::new(move || {
+            let reloads = look();
+            kubeconfig.report(reloads.kubeconfig);
+            certificates.report(reloads.certificates);
         }));
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Files are read again when somebody connects, at most once a second, and when [`Certificates::reload`] says so. Contents count, not names or
 //! times, so files that change by symlink, as those of a mounted Secret do, are as good as any. A version that cannot be used (empty,
-//! half written, a certificate without its key) is logged once and counted; the old one goes on.
+//! half written, a certificate without its key) is logged once and counted, whoever looks how often; the old one goes on.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{info, warn};
+use log::{error, info};
 use rustls::client::verify_server_name;
 use rustls::crypto::KeyProvider;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
@@ -27,6 +27,7 @@ use super::self_signed::{self, Made};
 use crate::metrics::{IntCounterVec, Metrics};
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
+use crate::runtime::reload::Reloaded;
 
 /// How old a reading of the files may be when somebody connects.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -96,6 +97,8 @@ pub(super) struct Certificates {
     clock: Arc<dyn Clock>,
     keys: &'static dyn KeyProvider,
     checked: Mutex<Instant>,
+    /// Since [`Certificates::reload`] was last called.
+    happened: Mutex<Reloaded>,
     /// By result.
     reloads: IntCounterVec,
 }
@@ -158,16 +161,18 @@ impl Certificates {
             default,
             named,
             checked: Mutex::new(clock.now()),
+            happened: Mutex::default(),
             clock,
             keys,
             reloads,
         })
     }
 
-    /// Reads all files again now; what cannot be used is said again, too.
-    pub(super) fn reload(&self) {
+    /// Reads all files again now. Returns what happened since the last call, also of what was seen when somebody connected.
+    pub(super) fn reload(&self) -> Reloaded {
         *lock(&self.checked) = self.clock.now();
-        self.look(Again::Always);
+        self.look();
+        std::mem::take(&mut *lock(&self.happened))
     }
 
     /// Reads all files again if that was some time ago.
@@ -181,27 +186,41 @@ impl Certificates {
             // before reading, so that other connections go on with what there is
             *checked = now;
         }
-        self.look(Again::WhenNew);
+        self.look();
     }
 
-    fn look(&self, again: Again) {
+    fn look(&self) {
         let wall = self.clock.wall();
-        for slot in std::iter::once(&self.default).chain(self.named.iter().map(|named| &named.slot)) {
-            for result in [slot.reread(self.keys, again), slot.renew(self.keys, wall)] {
-                let result = match result {
+        for slot in self.slots() {
+            for result in [slot.reread(self.keys), slot.renew(self.keys, wall)] {
+                let (happened, result) = match result {
                     Ok(Change::None) => continue,
+                    Ok(Change::Back) => (Reloaded::Changed, SUCCESS),
                     Ok(Change::New) => {
                         info!(certificate:% = slot; "use a new certificate for the endpoint");
-                        SUCCESS
+                        (Reloaded::Changed, SUCCESS)
                     }
                     Err(error) => {
-                        warn!(error = chain(&error).as_str(); "keep the endpoint's old certificate: the new one cannot be used");
-                        ERROR
+                        error!(error = chain(&error).as_str(); "keep the endpoint's old certificate: the new one cannot be used");
+                        (Reloaded::Refused, ERROR)
                     }
                 };
                 self.reloads.with_label_values(&[result]).inc();
+                self.remember(happened);
             }
         }
+    }
+
+    /// All is well only when nothing is refused any more.
+    fn remember(&self, happened: Reloaded) {
+        let is_refused = |slot: &Slot| lock(&slot.state).refused.is_some();
+        if happened == Reloaded::Refused || !self.slots().any(is_refused) {
+            *lock(&self.happened) = happened;
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        std::iter::once(&self.default).chain(self.named.iter().map(|named| &named.slot))
     }
 
     /// The one for a name: names that were given win over patterns, and both over names found in certificates.
@@ -245,19 +264,12 @@ pub(super) fn reloads(metrics: &Metrics) -> IntCounterVec {
     reloads
 }
 
-/// Whether what was refused before is looked at again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Again {
-    /// Only when it differs.
-    WhenNew,
-    /// Even so.
-    Always,
-}
-
 /// What became of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,
+    /// What is shown is on disk again, after something that was refused.
+    Back,
     New,
 }
 
@@ -343,33 +355,31 @@ impl Slot {
     }
 
     /// Looks whether the files changed, and goes on with what they hold.
-    fn reread(&self, keys: &dyn KeyProvider, again: Again) -> Result<Change, CertificateError> {
+    fn reread(&self, keys: &dyn KeyProvider) -> Result<Change, CertificateError> {
         let Some(files) = &self.files else {
             return Ok(Change::None);
         };
         // twice: the one may have been read before the files were swapped, the other after
-        let attempt = || self.attempt(keys, files, again);
+        let attempt = || self.attempt(keys, files);
         attempt().or_else(|_| attempt()).map_err(|(fingerprint, error)| {
             lock(&self.state).refused = Some(fingerprint);
             error
         })
     }
 
-    fn attempt(
-        &self,
-        keys: &dyn KeyProvider,
-        files: &Files,
-        again: Again,
-    ) -> Result<Change, (u64, CertificateError)> {
+    fn attempt(&self, keys: &dyn KeyProvider, files: &Files) -> Result<Change, (u64, CertificateError)> {
         let read = Material::read(files);
         let fingerprint = match &read {
             Ok(material) => material.fingerprint(),
             Err(error) => hash(&chain(error)),
         };
         {
-            let state = lock(&self.state);
-            let refused = state.refused == Some(fingerprint) && again == Again::WhenNew;
-            if state.fingerprint == fingerprint || refused {
+            let mut state = lock(&self.state);
+            if state.fingerprint == fingerprint {
+                let back = state.refused.take();
+                return Ok(back.map_or(Change::None, |_| Change::Back));
+            }
+            if state.refused == Some(fingerprint) {
                 return Ok(Change::None);
             }
         }

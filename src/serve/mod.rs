@@ -50,6 +50,7 @@ pub use pages::{Page, Pages, SetVerbosity};
 
 use crate::metrics::Metrics;
 use crate::runtime::clock::Clock;
+use crate::runtime::reload::Reloaded;
 use crate::runtime::stop::StopToken;
 use crate::runtime::supervise::spawn_passing;
 
@@ -104,9 +105,10 @@ pub struct Server {
 pub struct Reloader(Arc<Certificates>);
 
 impl Reloader {
-    /// Looks at all certificate files now, as at SIGHUP. What cannot be used is logged and counted, and the old goes on.
-    pub fn reload(&self) {
-        self.0.reload();
+    /// Looks at all certificate files now, as at SIGHUP, and says what happened since the last call. What cannot be used is logged and
+    /// counted, and the old goes on.
+    pub fn reload(&self) -> Reloaded {
+        self.0.reload()
     }
 }
 

@@ -9,19 +9,24 @@ use crate::support::daemon::Daemon;
 
 /// What curl got.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    body: String,
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
 }
 
 /// A daemon with an endpoint.
-struct Endpoint {
-    daemon: Daemon,
-    url: String,
+pub struct Endpoint {
+    /// Whose it is.
+    pub daemon: Daemon,
+    /// Where it listens.
+    pub url: String,
 }
 
 impl Endpoint {
-    fn start(world: &World, flags: &[&str]) -> Self {
+    /// Starts a daemon, and waits until its endpoint answers.
+    pub fn start(world: &World, flags: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = port.expect("a free port").port();
         let kubeconfig = world.api.daemon_kubeconfig.display().to_string();
@@ -47,7 +52,8 @@ impl Endpoint {
         endpoint
     }
 
-    fn get(&self, path: &str, arguments: &[&str]) -> Answer {
+    /// Asks for a page.
+    pub fn get(&self, path: &str, arguments: &[&str]) -> Answer {
         curl(&format!("{}{path}", self.url), arguments)
     }
 }
@@ -75,7 +81,8 @@ fn curl(url: &str, arguments: &[&str]) -> Answer {
     }
 }
 
-fn bearer(token: &str) -> String {
+/// The header that shows a token.
+pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
 }
 

@@ -206,11 +206,20 @@ fn a_new_version_is_used_and_a_bad_one_refused_once() {
             );
         }
     }
-    world.certificates.reload();
-    assert_eq!(world.reloads(), (1, 5), "who asks is told again");
+    assert_eq!(world.certificates.reload(), Reloaded::Refused);
+    assert_eq!(world.certificates.reload(), Reloaded::Unchanged, "it was told");
+    assert_eq!(world.reloads(), (1, 4));
     std::fs::remove_dir(folder.path().join("tls.crt")).unwrap();
+    files(folder.path(), &second);
+    assert_eq!(
+        world.certificates.reload(),
+        Reloaded::Changed,
+        "it is back to what is shown"
+    );
+    assert_eq!((world.shown(None), world.reloads()), (der(&second), (2, 4)));
     files(folder.path(), &third);
-    assert_eq!((world.shown(None), world.reloads()), (der(&third), (2, 5)));
+    assert_eq!((world.shown(None), world.reloads()), (der(&third), (3, 4)));
+    assert_eq!(world.certificates.reload(), Reloaded::Changed, "somebody saw it");
 }
 
 #[test]

@@ -39,6 +39,7 @@ use super::options::{Authentication, Authorization};
 use crate::metrics::Metrics;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
+use crate::runtime::reload::Reloaded;
 use crate::runtime::stop::StopToken;
 use crate::runtime::{chain, x509};
 
@@ -148,8 +149,10 @@ impl Who {
     }
 
     /// Reads the files of authorities again now, and asks nobody: the cluster's are for [`Who::refresh`]. A bad new version is told and refused.
-    pub fn reload(&self) {
+    /// Returns what became of new versions since the last call, also of the cluster's.
+    pub fn reload(&self) -> Reloaded {
         self.trust.reread(self.clock.now(), Duration::ZERO);
+        self.trust.happened()
     }
 
     fn authenticate(&self, request: &Incoming<'_>, now: Instant) -> Result<User, Outsider> {

@@ -9,6 +9,7 @@ use super::testing::{FakeReviews, authentication, client, incoming, now};
 use super::*;
 use crate::http::testing::Ca;
 use crate::runtime::clock::ManualClock;
+use crate::runtime::reload::Reloaded;
 use crate::serve::options::{PathPattern, RequestHeader};
 
 const METRICS: &str = "/metrics";
@@ -591,6 +592,11 @@ fn a_reload_reads_the_files_again_and_asks_nobody() {
     std::fs::write(&path, &world.clients.certificate).unwrap();
     world.authentication.client_ca_file = Some(path.clone());
     let who = world.who();
+    assert_eq!(
+        who.reload(),
+        Reloaded::Unchanged,
+        "what it starts with is no change"
+    );
     let (other, front) = (Ca::new("other"), Ca::new("new front"));
     std::fs::write(&path, &other.certificate).unwrap();
     world.reviews.set_authorities(Ok(Some(vec![
@@ -607,13 +613,18 @@ fn a_reload_reads_the_files_again_and_asks_nobody() {
         ]
     };
     assert_eq!(statuses(), [401, 401]);
-    who.reload();
-    assert_eq!(
-        statuses(),
-        [403, 401],
-        "the cluster's authorities are looked up by a thread of their own"
-    );
+    assert_eq!(who.reload(), Reloaded::Changed);
+    assert_eq!(statuses(), [403, 401]);
     assert!(who.looks_up());
+    for (case, text, happened) in [
+        ("nothing", "", Reloaded::Refused),
+        ("as before", "", Reloaded::Unchanged),
+        ("good again", other.certificate.as_str(), Reloaded::Changed),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(who.reload(), happened, "{case}");
+        assert_eq!(statuses(), [403, 401], "{case}: what was good goes on");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::reviews::{ReviewError, Reviews};
 use super::trouble::Trouble;
 use crate::metrics::IntCounterVec;
 use crate::runtime::chain;
+use crate::runtime::reload::Reloaded;
 use crate::serve::options::{Authentication, RequestHeader};
 
 /// Whom to trust now.
@@ -75,6 +76,10 @@ struct State {
     checked: Instant,
     /// The version last seen of each part, good or bad.
     seen: [Option<u64>; 2],
+    /// Whether it was of no use.
+    refused: [bool; 2],
+    /// Since [`Trust::happened`] was last called.
+    happened: Reloaded,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +115,8 @@ impl Trust {
                 trusted: Trusted::default(),
                 checked: now,
                 seen: [None, None],
+                refused: [false, false],
+                happened: Reloaded::Unchanged,
             }),
         };
         trust.read_at_start()?;
@@ -120,6 +127,10 @@ impl Trust {
                 trust.tell_failure(&error, now);
             }
             Err(source) => return Err(Error::Lookup(source)),
+        }
+        // what the program starts with is no change
+        if trust.happened() == Reloaded::Refused {
+            trust.lock().happened = Reloaded::Refused;
         }
         Ok(trust)
     }
@@ -144,6 +155,11 @@ impl Trust {
             Ok(()) => {}
             Err(error) => self.tell_failure(&error, now),
         }
+    }
+
+    /// What became of new versions since the last call, whoever looked.
+    pub(super) fn happened(&self) -> Reloaded {
+        std::mem::take(&mut self.lock().happened)
     }
 
     /// Looks at the files again if that was `age` ago.
@@ -229,14 +245,25 @@ impl Trust {
         match make() {
             Ok(made) => {
                 self.put(part, version, made);
+                self.remember(part, Reloaded::Changed);
                 self.reloads.with_label_values(&["success"]).inc();
                 log::info!(of:? = part, from:% = from; "use new authorities for callers of the endpoint");
             }
             Err(error) => {
                 self.lock().seen[part as usize] = Some(version);
+                self.remember(part, Reloaded::Refused);
                 self.reloads.with_label_values(&["failure"]).inc();
-                log::warn!(of:? = part, from:% = from, error = chain(&error).as_str(); "keep the old authorities for callers of the endpoint: the new ones cannot be used");
+                log::error!(of:? = part, from:% = from, error = chain(&error).as_str(); "keep the old authorities for callers of the endpoint: the new ones cannot be used");
             }
+        }
+    }
+
+    /// All is well only when nothing is refused any more.
+    fn remember(&self, part: Part, happened: Reloaded) {
+        let mut state = self.lock();
+        state.refused[part as usize] = happened == Reloaded::Refused;
+        if happened == Reloaded::Refused || state.refused == [false, false] {
+            state.happened = happened;
         }
     }
 

@@ -18,6 +18,7 @@ use super::kubeconfig;
 /// The tokens of a simulated API.
 const ADMIN: &str = "admin-s3cret-token";
 const DAEMON: &str = "daemon-s3cret-token";
+const DAEMON_TOO: &str = "daemon-s3cret-token-2";
 
 /// Who the daemon is.
 const ACCOUNT: &str = "system:serviceaccount:kube-system:inspur-cloud-controller-manager";
@@ -57,6 +58,7 @@ impl Cluster {
         }
         core.admin_token(ADMIN);
         core.user_token(DAEMON, ACCOUNT);
+        core.user_token(DAEMON_TOO, ACCOUNT);
         core.allow(ACCOUNT, granted());
         let address = "127.0.0.1:0".parse().expect("an address");
         let server = Server::start(address, Arc::new(core.clone())).expect("a free port");
@@ -81,6 +83,7 @@ impl Cluster {
                     admin_kubeconfig: write(dir, "admin.kubeconfig", &kubeconfig(&url, ADMIN)),
                     base: url,
                     daemon_token: DAEMON.into(),
+                    second_daemon_token: DAEMON_TOO.into(),
                     client_certificates: None,
                     admin_token: ADMIN.into(),
                     transport: transport(Roots::System),
@@ -98,6 +101,7 @@ impl Cluster {
                     daemon_kubeconfig: kubeconfig("ccm"),
                     admin_kubeconfig: kubeconfig("admin"),
                     daemon_token: token("ccm"),
+                    second_daemon_token: token("ccm-b"),
                     client_certificates: lease.file("ca.crt").parent().map(Path::to_path_buf),
                     admin_token: token("admin"),
                     transport: transport(Roots::Pem(Pem::File(lease.file("ca.crt")))),

@@ -190,7 +190,8 @@ pub fn acts(world: &World, replicas: &[Replica; 2], since: SystemTime) -> Vec<Ac
     acts
 }
 
-fn audit(path: &PathBuf, since: SystemTime) -> Vec<Value> {
+/// What an audit log says since then.
+pub(super) fn audit(path: &PathBuf, since: SystemTime) -> Vec<Value> {
     let log = fs::read_to_string(path).unwrap_or_default();
     let since = humantime::format_rfc3339_micros(since).to_string();
     log.lines()
