@@ -109,8 +109,8 @@ pub(super) struct World {
     history: Vec<Value>,
     /// What happened, where somebody wants to know.
     log: Option<Vec<String>>,
-    /// Who has led, in turn.
-    pub(super) leaders: Vec<(Duration, usize)>,
+    /// Who was the last that might write.
+    leader: Option<usize>,
 }
 
 impl World {
@@ -136,7 +136,7 @@ impl World {
             trouble,
             history: Vec::new(),
             log: None,
-            leaders: Vec::new(),
+            leader: None,
         };
         let start = Instant::now() + 1000 * SECOND;
         for (at, options) in replicas.into_iter().enumerate() {
@@ -189,7 +189,7 @@ impl World {
     }
 
     fn chance(&self, one_in: u64) -> bool {
-        one_in > 0 && self.random.next_u64() % one_in == 0
+        one_in > 0 && self.random.next_u64().is_multiple_of(one_in)
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {
@@ -243,11 +243,10 @@ impl World {
         if open.len() > 1 {
             self.fail(&format!("{open:?} may write at once"));
         }
-        if let [leader] = open[..] {
-            if self.leaders.last().is_none_or(|(_, last)| *last != leader) {
-                self.leaders.push((self.now, leader));
-                self.note(|| format!("{leader} may write"));
-            }
+        if let [leader] = open[..]
+            && self.leader.replace(leader) != Some(leader)
+        {
+            self.note(|| format!("{leader} may write"));
         }
     }
 
@@ -308,11 +307,12 @@ impl World {
                     return self.at(paused, again);
                 }
                 let random = Arc::clone(&self.random);
-                if let Some((process, clock)) = self.process(replica, start) {
-                    if process.order == order && !process.leaves {
-                        process.elector.answered(sent, Moment::of(clock), answer, &random);
-                        self.turn(replica, start);
-                    }
+                if let Some((process, clock)) = self.process(replica, start)
+                    && process.order == order
+                    && !process.leaves
+                {
+                    process.elector.answered(sent, Moment::of(clock), answer, &random);
+                    self.turn(replica, start);
                 }
             }
             Event::Heard(at, start, lease) => {
@@ -330,7 +330,6 @@ impl World {
             Event::Fault(fault) => self.break_it(fault),
             Event::Wake(at, slept) => {
                 self.replicas[at].asleep = false;
-                self.replicas[at].paused_until = self.now;
                 let start = self.replicas[at].starts;
                 self.note(|| format!("{at} wakes after {slept:?}"));
                 self.turn(at, start);
@@ -502,13 +501,13 @@ impl World {
             stored.map_or(Value::Null, |lease| lease["spec"]["holderIdentity"].clone())
         };
         let before = holder();
-        if let Ok(body) = given_back(lease, &identity, wall) {
-            if self.way.replace(body, SECOND).is_ok() {
-                if before != identity.as_str() {
-                    self.fail(&format!("{at} blanks the lease of {before}"));
-                }
-                self.spread();
+        if let Ok(body) = given_back(lease, &identity, wall)
+            && self.way.replace(body, SECOND).is_ok()
+        {
+            if before != identity.as_str() {
+                self.fail(&format!("{at} blanks the lease of {before}"));
             }
+            self.spread();
         }
         self.end(at, "it was asked to");
     }
