@@ -140,6 +140,7 @@ struct Claim {
 struct Sent {
     body: Value,
     proof: Proof,
+    at: Moment,
 }
 
 enum Stage {
@@ -199,7 +200,7 @@ impl Elector {
             self.begin(at);
         }
         match std::mem::replace(&mut self.stage, Stage::Rests(at.now)) {
-            Stage::Asks(plan) => self.ask(plan, at.now),
+            Stage::Asks(plan) => self.ask(plan, at),
             Stage::Lost(loss) => {
                 self.stage = Stage::Lost(loss.clone());
                 Step::End(loss)
@@ -378,7 +379,7 @@ impl Elector {
         });
     }
 
-    fn ask(&mut self, plan: Plan, now: Instant) -> Step {
+    fn ask(&mut self, plan: Plan, at: Moment) -> Step {
         let what = plan.what.clone();
         if let What::Create(body) | What::Replace(body) = &what {
             if self.perhaps.len() == MOST_PERHAPS {
@@ -387,10 +388,11 @@ impl Elector {
             self.perhaps.push(Sent {
                 body: body.clone(),
                 proof: plan.proof,
+                at,
             });
         }
         self.stage = Stage::Waits(plan);
-        let left = self.give_up_at().map(|end| end.saturating_duration_since(now));
+        let left = self.give_up_at().map(|end| end.saturating_duration_since(at.now));
         let limit = self.options.request_limit();
         let within = left.map_or(limit, |left| limit.min(left));
         Step::Ask(Ask { what, within })
@@ -419,7 +421,7 @@ impl Elector {
     /// Decides what to do about a lease that was read by a request sent at `sent`.
     fn read(&mut self, lease: &Lease, sent: Moment, at: Moment, random: &Random) {
         let (tenure, proof) = if self.is_ours(lease) {
-            (Tenure::Goes, self.proof_of_ours(lease, at.now))
+            (Tenure::Goes, self.proof_of_ours(lease, at))
         } else {
             let taken = |claim: &Claim| is_held(lease) || lease.transitions() != claim.lease.transitions();
             match (self.freed(lease, sent.now), &self.claim) {

@@ -75,7 +75,7 @@ impl Options {
 pub struct ElectionOptions<'a> {
     /// Which lease, and how it is held.
     pub lease: Options,
-    /// Who we are: see [`identity`].
+    /// Who we are: see [`identity()`].
     pub identity: String,
     /// Asks about the lease. It must still work after the stop, to release it, and have a rate limit of its own.
     pub client: Client,

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Elector, is_held};
+use super::{Claim, Elector, Sent, is_held, slept};
 use crate::k8s::types::Lease;
 use crate::k8s::types::lease::Term;
+use crate::runtime::gate::Moment;
 
 /// What is known of earlier holders when a lease is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,21 +36,20 @@ impl Elector {
     }
 
     /// What is known of earlier holders when the lease names us.
-    pub(super) fn proof_of_ours(&self, lease: &Lease, now: Instant) -> Proof {
-        if let Some(claim) = self
-            .claim
-            .as_ref()
-            .filter(|claim| is_same(claim.lease.spec(), lease.spec()))
-        {
+    pub(super) fn proof_of_ours(&self, lease: &Lease, at: Moment) -> Proof {
+        // nobody else has led since one of our writes before it was over; later, somebody may have, and put our record back
+        let lasts = |sent: Moment| at.now < sent.now + self.options.validity() && !slept(sent, at);
+        let left = |claim: &&Claim| {
+            let untouched = claim.lease.resource_version() == lease.resource_version();
+            is_same(claim.lease.spec(), lease.spec()) && (untouched || lasts(claim.sent))
+        };
+        if let Some(claim) = self.claim.as_ref().filter(left) {
             return Proof::From(claim.proven);
         }
         // a write without an answer did happen
-        let sent = self
-            .perhaps
-            .iter()
-            .find(|sent| is_same(&sent.body["spec"], lease.spec()));
-        match sent.map(|sent| sent.proof) {
-            Some(Proof::None) => Proof::From(now + self.doubt(now)),
+        let happened = |sent: &&Sent| is_same(&sent.body["spec"], lease.spec()) && lasts(sent.at);
+        match self.perhaps.iter().find(happened).map(|sent| sent.proof) {
+            Some(Proof::None) => Proof::From(at.now + self.doubt(at.now)),
             Some(proof) => proof,
             // somebody wrote our name: who knows whose was there before
             None => Proof::None,

@@ -109,8 +109,8 @@ pub(super) struct World {
     history: Vec<Value>,
     /// What happened, where somebody wants to know.
     log: Option<Vec<String>>,
-    /// Who has led, in turn.
-    pub(super) leaders: Vec<(Duration, usize)>,
+    /// Who was the last that might write.
+    leader: Option<usize>,
 }
 
 impl World {
@@ -136,7 +136,7 @@ impl World {
             trouble,
             history: Vec::new(),
             log: None,
-            leaders: Vec::new(),
+            leader: None,
         };
         let start = Instant::now() + 1000 * SECOND;
         for (at, options) in replicas.into_iter().enumerate() {
@@ -244,9 +244,8 @@ impl World {
             self.fail(&format!("{open:?} may write at once"));
         }
         if let [leader] = open[..]
-            && self.leaders.last().is_none_or(|(_, last)| *last != leader)
+            && self.leader.replace(leader) != Some(leader)
         {
-            self.leaders.push((self.now, leader));
             self.note(|| format!("{leader} may write"));
         }
     }
@@ -331,7 +330,6 @@ impl World {
             Event::Fault(fault) => self.break_it(fault),
             Event::Wake(at, slept) => {
                 self.replicas[at].asleep = false;
-                self.replicas[at].paused_until = self.now;
                 let start = self.replicas[at].starts;
                 self.note(|| format!("{at} wakes after {slept:?}"));
                 self.turn(at, start);

@@ -48,7 +48,7 @@ impl World {
                 let replica = &mut self.replicas[at];
                 if !replica.asleep {
                     replica.asleep = true;
-                    replica.paused_until = Duration::MAX;
+                    replica.paused_until = replica.paused_until.max(self.now + time);
                     self.at(self.now + time, Event::Wake(at, time));
                 }
             }
