@@ -267,7 +267,7 @@ impl Leadership {
             }
             (Standing::Doubts(until), Standing::Follows | Standing::Leads(..)) => {
                 let wait = until.saturating_duration_since(now).as_millis() as u64;
-                info!(wait_ms = wait; "the lease is ours, but an earlier holder may not know it yet: waiting before anything is written");
+                info!(wait_ms = wait; "the lease is ours, but somebody else may have held it and not know that: what was not proven before has to wait");
                 Change::None
             }
             _ => Change::None,
