@@ -4,6 +4,8 @@
 CARGO ?= cargo
 # Version of the kube-apiserver that `make e2e` runs against; 1.14.10 is the oldest one promised.
 K8S ?= 1.37.2
+# How often the leader of two replicas ends there, in four ways by turns; CI has it end 50 times.
+ROUNDS ?= 8
 # Go itself fetches a newer toolchain where it may; older than 1.21 it cannot.
 GO_OK := $(shell go version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p' | awk '$$1 >= 21')
 
@@ -34,7 +36,7 @@ it:
 
 # the same tests on a real kube-apiserver and etcd
 e2e:
-	CONTROL_PLANE="$$(tests/e2e/control-plane/build.sh $(K8S))" && export CONTROL_PLANE && $(CARGO) test --test it -- --test-threads 2
+	CONTROL_PLANE="$$(tests/e2e/control-plane/build.sh $(K8S))" && export CONTROL_PLANE && FAILOVER_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --test-threads 2
 
 demo:
 	$(CARGO) build --release
@@ -48,3 +50,65 @@ bench:
 # writes docs/reference anew from the tables in the source
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --lib docs
+
+# Delivery: deploy/ has a script for each step; each installs the tools it needs, or says which are missing.
+NAME   := inspur-cloud-controller-manager
+STATIC := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARIES := amd64=$(TARGET)/x86_64-unknown-linux-musl/release/$(NAME) arm64=$(TARGET)/aarch64-unknown-linux-musl/release/$(NAME)
+
+.PHONY: static musl-std check-reproducible
+# one static binary a CPU: target/CPU-unknown-linux-musl/release/inspur-cloud-controller-manager
+static:
+	sh deploy/static.sh build --release --locked --bin $(NAME) $(STATIC:%=--target %)
+	sh deploy/check-static.sh $(STATIC:%=$(TARGET)/%/release/$(NAME))
+
+# std for them, where the toolchain has none (make static does this by itself)
+musl-std:
+	sh deploy/musl-std.sh $(or $(MUSL_STD),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-provider-inspur/musl-std)
+
+# builds them once more elsewhere, and compares to the byte
+check-reproducible: static
+	sh deploy/check-reproducible.sh
+
+VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+# what is made is as old as its commit
+export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
+export REVISION := $(or $(REVISION),$(shell git rev-parse HEAD 2>/dev/null))
+
+.PHONY: notices image
+# dist/NOTICES and dist/sbom.cdx.json: what the binaries contain
+notices:
+	sh deploy/build-tools.sh go:golang-go
+	mkdir -p dist
+	go run deploy/release/inside.go dist
+
+# dist/image, an OCI layout for both CPUs, and dist/image.tar; loaded into docker, podman or buildah, whichever runs here
+image: static notices
+	sh deploy/build-tools.sh update-ca-certificates:ca-certificates
+	sh deploy/image/build.sh $(VERSION) dist/NOTICES dist $(BINARIES)
+	go run deploy/image/check.go dist/image
+	sh deploy/image/load.sh dist/image.tar
+
+.PHONY: deb release check-deploy
+# dist/*.deb for both CPUs
+deb: static notices
+	rm -f dist/*.deb
+	for target in $(STATIC); do \
+	  "$$(sh deploy/tool.sh cargo-deb)" --no-build --no-strip --quiet --target $$target --output dist/ || exit 1; \
+	done
+	sh deploy/check-deb.sh dist
+
+# dist/release: all of it, with SHA256SUMS
+release: static notices image deb
+	sh deploy/release/build.sh $(VERSION) dist $(BINARIES)
+	sh deploy/check-release.sh $(VERSION) dist $(BINARIES)
+
+# what deploy/ promises of itself: on a real kube-apiserver, under systemd's eyes, in an empty root
+check-deploy: image
+	sh deploy/check-manifests.sh
+	sh deploy/check-dry-run.sh
+	sh deploy/check-dry-run.sh 1.14.10
+	sh deploy/check-unit.sh $(TARGET)/x86_64-unknown-linux-musl/release/$(NAME)
+	$(CARGO) build --bin inspur-sim
+	sh deploy/check-runs.sh dist/image $(TARGET)/debug/inspur-sim

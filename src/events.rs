@@ -4,10 +4,10 @@
 //! with those before. Events may be lost, and the server forgets them after an hour: nothing may depend on one.
 
 mod correlate;
+mod counts;
 mod recent;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
@@ -15,9 +15,11 @@ use log::{debug, warn};
 use serde_json::{Value, json};
 
 use self::correlate::{Correlator, Event, Occurrence};
+use self::counts::{Counts, Why};
 use crate::http::{Limits, percent_encode};
 use crate::k8s::types::Resource;
 use crate::k8s::{Call, Client, Error, PatchType};
+use crate::metrics::Metrics;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
@@ -87,7 +89,7 @@ impl ObjectRef {
 pub struct EventRecorder {
     component: &'static str,
     queue: Sender<Occurrence>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     clock: Arc<dyn Clock>,
 }
 
@@ -97,7 +99,7 @@ pub struct EventSink {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     queue: Receiver<Occurrence>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     correlator: Correlator,
     pending: Option<Pending>,
     /// Set once it is time to stop: when to have ended.
@@ -150,11 +152,11 @@ pub fn recorder(
     random: Arc<Random>,
 ) -> (EventRecorder, EventSink) {
     let (sender, receiver) = unbounded();
-    let dropped = Arc::new(AtomicU64::new(0));
+    let counts = Arc::new(Counts::default());
     let recorder = EventRecorder {
         component,
         queue: sender,
-        dropped: Arc::clone(&dropped),
+        counts: Arc::clone(&counts),
         clock: Arc::clone(&clock),
     };
     let sink = EventSink {
@@ -162,7 +164,7 @@ pub fn recorder(
         clock,
         random,
         queue: receiver,
-        dropped,
+        counts,
         correlator: Correlator::new(),
         pending: None,
         deadline: None,
@@ -200,13 +202,18 @@ impl EventRecorder {
         };
         // a bounded channel would take the room for all of them from the start
         if self.queue.len() >= QUEUE || self.queue.send(occurrence).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.lost(Why::Queue, 1);
         }
     }
 
     /// How many events were not delivered: too many queued, too many of one object, refused, or no server for too long.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.counts.dropped()
+    }
+
+    /// Shows in `metrics` what became of the events of all who feed this sink.
+    pub fn measured(&self, metrics: &Metrics) {
+        counts::show(&self.counts, metrics);
     }
 }
 
@@ -269,7 +276,7 @@ impl EventSink {
             }
             // given up for want of an answer: the rest would fare no better
             if self.pending.as_ref().is_some_and(|pending| pending.tries > 0) {
-                self.dropped.fetch_add(left as u64 + 1, Ordering::Relaxed);
+                self.counts.lost(Why::Unanswered, left as u64 + 1);
                 return;
             }
         }
@@ -277,7 +284,7 @@ impl EventSink {
 
     fn accept(&mut self, occurrence: Occurrence) {
         let Some(event) = self.correlator.correlate(occurrence, &self.random) else {
-            self.drop_one();
+            self.counts.lost(Why::Spam, 1);
             return;
         };
         let action = if event.count == 1 {
@@ -296,6 +303,7 @@ impl EventSink {
     fn attempt(&mut self, mut pending: Pending) {
         let call = self.call(&pending);
         let Err(error) = self.client.open_once(&call) else {
+            self.counts.sent();
             return;
         };
         match &error {
@@ -314,9 +322,11 @@ impl EventSink {
                 ..
             } => self.postpone(pending, &error, Some(*delay)),
             // an attempt without an answer did create it
-            Error::AlreadyExists { .. } => {}
-            Error::Forbidden { message, .. } if message.contains("being terminated") => self.drop_one(),
-            _ => self.give_up(&pending, &error),
+            Error::AlreadyExists { .. } => self.counts.sent(),
+            Error::Forbidden { message, .. } if message.contains("being terminated") => {
+                self.counts.lost(Why::Refused, 1);
+            }
+            _ => self.give_up(&pending, Why::Refused, &error),
         }
     }
 
@@ -326,7 +336,7 @@ impl EventSink {
         pending.tries += 1;
         let age = now.saturating_duration_since(pending.event.occurrence.at);
         if pending.tries >= TRIES || age >= TOO_OLD {
-            self.give_up(&pending, error);
+            self.give_up(&pending, Why::Unanswered, error);
             return;
         }
         debug!(error:% = chain(error); "cannot send an event yet");
@@ -339,15 +349,11 @@ impl EventSink {
         self.pending = Some(pending);
     }
 
-    fn give_up(&self, pending: &Pending, error: &Error) {
+    fn give_up(&self, pending: &Pending, why: Why, error: &Error) {
         let Occurrence { object, reason, .. } = &pending.event.occurrence;
         warn!(kind = object.kind, namespace = &*object.namespace, name = &*object.name, reason = *reason,
             error:% = chain(error); "an event is lost");
-        self.drop_one();
-    }
-
-    fn drop_one(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.counts.lost(why, 1);
     }
 
     fn call(&self, pending: &Pending) -> Call {
@@ -427,6 +433,7 @@ mod tests {
     use super::*;
     use crate::http::{self, Request, Response, Transport};
     use crate::k8s::types::{Node, ObjectMeta, Service};
+    use crate::metrics::lines;
     use crate::runtime::clock::ManualClock;
     use crate::runtime::stop::Stop;
 
@@ -639,6 +646,29 @@ mod tests {
             assert_eq!((requests.len(), took), (1, Duration::ZERO), "{status}");
             assert_eq!(w.recorder.dropped(), 1, "{status}");
         }
+    }
+
+    #[test]
+    fn a_scrape_shows_what_became_of_the_events() {
+        let metrics = Metrics::new();
+        let mut w = world([201, 403]);
+        w.recorder.measured(&metrics);
+        w.recorder.named("node-controller").measured(&metrics);
+        w.say("told");
+        w.say("refused");
+        w.send();
+        for n in 0..30 {
+            w.say(&format!("spam {n}"));
+        }
+        w.send();
+        assert_eq!(
+            lines(&metrics, "events_"),
+            [
+                r#"events_dropped_total{why="refused"} 1"#,
+                r#"events_dropped_total{why="spam"} 7"#,
+                "events_sent_total 24",
+            ]
+        );
     }
 
     #[test]

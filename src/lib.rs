@@ -16,6 +16,7 @@
 //! [`manager`] is the one place that knows all of them. [`sim`] is a product of its own: INSPUR Cloud and a small
 //! Kubernetes API to try the program against, without an account or a cluster.
 
+pub mod check;
 pub mod cloud;
 pub mod config;
 pub mod controllers;

@@ -6,15 +6,26 @@
 //! ```
 //!
 //! Messages are constant, what varies is in the fields. Nothing in a message or a value can end the line or forge
-//! another: control characters are escaped in both formats. `-v` alone decides what is said; `RUST_LOG` is not read, so that
-//! the command line tells the whole story.
+//! another: control characters are escaped in both formats. `-v` and `--vmodule` decide what is said; `RUST_LOG` is not read,
+//! so that the command line tells the whole story.
+//!
+//! A failure (`warn` or `error`) that happens again within five minutes, with the same message and fields, is counted and not
+//! printed; when it happens after that, its line ends with `repeated=` and the count. From `-v=4` on each is printed.
+
+mod filter;
+mod thin;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use log::kv::{self, Key, Value, VisitSource, VisitValue};
-use log::{LevelFilter, Record};
+use log::kv::{self, Key, Source, Value, VisitSource, VisitValue};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+pub use filter::{Modules, levels};
+use thin::{Failure, Thinner, Verdict};
 
 /// How a record becomes a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,26 +37,105 @@ pub enum Format {
 }
 
 /// Starts logging to standard error. A second call changes nothing.
-pub fn init(format: Format, verbosity: u32) {
-    let (ours, theirs) = levels(verbosity);
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(ours);
-    for chatty in ["ureq", "rustls"] {
-        builder.filter_module(chatty, theirs);
-    }
-    builder.format(move |out, record| out.write_all(line(format, SystemTime::now(), record).as_bytes()));
+pub fn init(format: Format, verbosity: u32, modules: Modules) {
+    let logger = LOGGER.get_or_init(|| Logger::new(format, verbosity, modules));
     // fails only where a logger exists already, which then stays
-    let _ = builder.try_init();
+    if log::set_logger(logger).is_ok() {
+        logger.set_verbosity(verbosity);
+    }
 }
 
-/// What `-v` lets through: from us, and from the HTTP and TLS crates, which stay one step quieter.
-///
-/// 0 to 3 are what an operator wants (Kubernetes' usual 2 included), 4 and 5 add decisions, 6 and more everything.
-pub fn levels(verbosity: u32) -> (LevelFilter, LevelFilter) {
-    match verbosity {
-        0..=3 => (LevelFilter::Info, LevelFilter::Warn),
-        4..=5 => (LevelFilter::Debug, LevelFilter::Info),
-        6.. => (LevelFilter::Trace, LevelFilter::Debug),
+/// Changes `-v` while the program runs. Does nothing before [`init`].
+pub fn set_verbosity(verbosity: u32) {
+    if let Some(logger) = LOGGER.get() {
+        logger.set_verbosity(verbosity);
+    }
+}
+
+/// The one that [`log`] wants to have for ever.
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Lets records through, thins failures that repeat, and hands what is left to the printer.
+struct Logger {
+    verbosity: AtomicU32,
+    modules: Modules,
+    thinner: Mutex<Thinner>,
+    started: Instant,
+    printer: env_logger::Logger,
+}
+
+impl Logger {
+    fn new(format: Format, verbosity: u32, modules: Modules) -> Self {
+        let printer = env_logger::Builder::new()
+            .filter_level(LevelFilter::Trace)
+            .format(move |out, record| out.write_all(line(format, SystemTime::now(), record).as_bytes()))
+            .build();
+        Self {
+            verbosity: AtomicU32::new(verbosity),
+            modules,
+            thinner: Mutex::default(),
+            started: Instant::now(),
+            printer,
+        }
+    }
+
+    fn set_verbosity(&self, verbosity: u32) {
+        self.verbosity.store(verbosity, Ordering::Relaxed);
+        // what nobody may say is not even looked at
+        log::set_max_level(levels(self.modules.highest(verbosity)).0);
+    }
+
+    fn verbosity(&self, target: &str) -> u32 {
+        self.modules
+            .verbosity(target, self.verbosity.load(Ordering::Relaxed))
+    }
+
+    /// Whether to print the record, and how often it was not printed before.
+    fn admit(&self, record: &Record<'_>, now: Duration) -> Verdict {
+        let verbosity = self.verbosity(record.target());
+        if record.level() > filter::level(record.target(), verbosity) {
+            return Verdict::Hide;
+        }
+        if record.level() > Level::Warn || verbosity >= UNTHINNED {
+            return Verdict::Say { repeated: 0 };
+        }
+        let failure = Failure::of(record);
+        let mut thinner = self.thinner.lock().unwrap_or_else(PoisonError::into_inner);
+        thinner.admit(failure, now)
+    }
+}
+
+/// From this verbosity on every failure is printed: who looks closely wants to see each.
+const UNTHINNED: u32 = 4;
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= filter::level(metadata.target(), self.verbosity(metadata.target()))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        match self.admit(record, self.started.elapsed()) {
+            Verdict::Hide => {}
+            Verdict::Say { repeated: 0 } => self.printer.log(record),
+            Verdict::Say { repeated } => {
+                let fields = Repeated(record.key_values(), repeated);
+                self.printer.log(&record.to_builder().key_values(&fields).build());
+            }
+        }
+    }
+
+    fn flush(&self) {
+        self.printer.flush();
+    }
+}
+
+/// A record's fields, and how often it was not printed.
+struct Repeated<'a>(&'a dyn Source, u64);
+
+impl Source for Repeated<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        self.0.visit(visitor)?;
+        visitor.visit_pair(Key::from("repeated"), Value::from(self.1))
     }
 }
 
@@ -245,16 +335,96 @@ mod tests {
         );
     }
 
+    fn logger(verbosity: u32, modules: &str) -> Logger {
+        Logger::new(Format::Text, verbosity, Modules::parse(modules).unwrap())
+    }
+
     #[test]
-    fn verbosity_chooses_levels_and_keeps_libraries_quieter() {
-        for (verbosity, want) in [
-            (0, (LevelFilter::Info, LevelFilter::Warn)),
-            (3, (LevelFilter::Info, LevelFilter::Warn)),
-            (4, (LevelFilter::Debug, LevelFilter::Info)),
-            (6, (LevelFilter::Trace, LevelFilter::Debug)),
-            (u32::MAX, (LevelFilter::Trace, LevelFilter::Debug)),
+    fn the_same_failure_is_printed_once_unless_somebody_looks_closely() {
+        let (say, hide) = (Verdict::Say { repeated: 0 }, Verdict::Hide);
+        for (case, logger, level, target, want) in [
+            ("a failure", logger(2, ""), Level::Warn, "a", [say, hide]),
+            ("a bad one", logger(2, ""), Level::Error, "a", [say, hide]),
+            ("a change", logger(2, ""), Level::Info, "a", [say, say]),
+            ("a decision", logger(2, ""), Level::Debug, "a", [hide, hide]),
+            (
+                "a decision, asked for",
+                logger(4, ""),
+                Level::Debug,
+                "a",
+                [say, say],
+            ),
+            (
+                "a failure, looked at",
+                logger(4, ""),
+                Level::Warn,
+                "a",
+                [say, say],
+            ),
+            (
+                "a failure of a module that is looked at",
+                logger(2, "a=4"),
+                Level::Warn,
+                "x::a",
+                [say, say],
+            ),
+            (
+                "a decision of such a module",
+                logger(2, "a=4"),
+                Level::Debug,
+                "x::a",
+                [say, say],
+            ),
+            (
+                "a failure beside it",
+                logger(2, "a=4"),
+                Level::Warn,
+                "x::b",
+                [say, hide],
+            ),
+            (
+                "a library's news",
+                logger(2, ""),
+                Level::Info,
+                "rustls::client",
+                [hide, hide],
+            ),
         ] {
-            assert_eq!(levels(verbosity), want, "{verbosity}");
+            let args = format_args!("message");
+            let record = Record::builder().level(level).target(target).args(args).build();
+            let found = [0, 1].map(|seconds| logger.admit(&record, Duration::from_secs(seconds)));
+            assert_eq!(found, want, "{case}");
+            assert_eq!(logger.enabled(record.metadata()), want[0] == say, "{case}");
+        }
+    }
+
+    #[test]
+    fn verbosity_changes_while_the_program_runs() {
+        let logger = logger(0, "b=6");
+        let debug =
+            |target: &str| logger.enabled(&Metadata::builder().level(Level::Debug).target(target).build());
+        assert_eq!([debug("a"), debug("b")], [false, true]);
+        logger.verbosity.store(4, Ordering::Relaxed);
+        assert_eq!([debug("a"), debug("b")], [true, true]);
+    }
+
+    #[test]
+    fn the_count_is_the_last_field() {
+        let fields = [("service", Value::from("shop/web"))];
+        let fields = &&fields[..];
+        let fields = Repeated(fields, 12);
+        for (format, want) in [
+            (Format::Text, " WARN  failed service=shop/web repeated=12\n"),
+            (Format::Json, r#""service":"shop/web","repeated":12}"#),
+        ] {
+            let args = format_args!("failed");
+            let record = Record::builder()
+                .level(Level::Warn)
+                .args(args)
+                .key_values(&fields)
+                .build();
+            let line = line(format, now(), &record);
+            assert!(line.trim_end().ends_with(want.trim_end()), "{line}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use cloud_provider_inspur::config::{self, Config, Failure, Start};
-use cloud_provider_inspur::{logging, manager, runtime};
+use cloud_provider_inspur::{check, logging, manager, runtime};
 
 fn main() -> ExitCode {
     match config::load(std::env::args_os().skip(1)) {
@@ -14,11 +14,18 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Start::Run { config, warnings }) => {
-            logging::init(config.flags.logging_format, config.flags.verbosity);
+            logging::init(
+                config.flags.logging_format,
+                config.flags.verbosity,
+                config.flags.vmodule.clone(),
+            );
             for warning in &warnings {
                 log::warn!(reason:% = warning; "suspicious configuration");
             }
             run(&config)
+        }
+        Ok(Start::Check { config, warnings }) => {
+            check::run(config.as_deref(), &warnings, &mut std::io::stdout().lock())
         }
         Err(failure) => {
             report(&failure);

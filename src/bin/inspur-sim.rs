@@ -70,7 +70,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    logging::init(logging::Format::Text, options.verbosity);
+    logging::init(
+        logging::Format::Text,
+        options.verbosity,
+        logging::Modules::default(),
+    );
     ended(run(&options))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{
     Absence, Authority, Change, Claim, CloudProvider, Denied, Ensured, Error, Freshness, Instance, Instances,
-    LoadBalancers, Lookup, Note, Retry, Waiting,
+    Leave, LoadBalancers, Lookup, Note, Retry, Waiting,
 };
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
 
@@ -43,7 +43,21 @@ struct State {
     authority: Option<Authority>,
     failures: VecDeque<Error>,
     /// Who is served on what, with which Nodes.
-    served: BTreeMap<Claim, (String, Vec<String>)>,
+    served: Served,
+}
+
+type Served = BTreeMap<Claim, (String, Vec<String>)>;
+
+impl State {
+    /// Serves this from now on, if that is another thing and there is leave for it.
+    fn replace(&mut self, served: Served, leave: Leave<'_>) -> Result<Change, Error> {
+        if served == self.served {
+            return Ok(Change::None);
+        }
+        leave()?;
+        self.served = served;
+        Ok(Change::Made)
+    }
 }
 
 /// The cloud. Clones are the same cloud.
@@ -173,7 +187,13 @@ impl LoadBalancers for FakeCloud {
         })
     }
 
-    fn ensure(&self, service: &Service, nodes: &[Arc<Node>], denied: &[Denied]) -> Result<Ensured, Error> {
+    fn ensure(
+        &self,
+        service: &Service,
+        nodes: &[Arc<Node>],
+        denied: &[Denied],
+        leave: Leave<'_>,
+    ) -> Result<Ensured, Error> {
         let (key, nodes) = (
             service.meta.key(),
             nodes.iter().map(|n| n.meta.name.to_string()).collect::<Vec<_>>(),
@@ -188,15 +208,15 @@ impl LoadBalancers for FakeCloud {
         if let Some(error) = state.failures.pop_front() {
             return Err(error);
         }
-        let before = state.served.clone();
-        state.served.retain(|_, (owner, _)| *owner != key);
+        let mut served = state.served.clone();
+        served.retain(|_, (owner, _)| *owner != key);
         let mut waiting = Vec::new();
         for claim in self.claims(service) {
             let holder = denied
                 .iter()
                 .find(|d| d.claim == claim)
                 .map(|d| d.holder.to_string());
-            if state.served.contains_key(&claim) || holder.is_some() {
+            if served.contains_key(&claim) || holder.is_some() {
                 let note = Note {
                     reason: "PortTaken",
                     message: format!("{} is taken by {holder:?}", claim.0),
@@ -206,14 +226,10 @@ impl LoadBalancers for FakeCloud {
                     retry: Retry::Backoff,
                 });
             } else {
-                state.served.insert(claim, (key.clone(), nodes.clone()));
+                served.insert(claim, (key.clone(), nodes.clone()));
             }
         }
-        let change = if state.served == before {
-            Change::None
-        } else {
-            Change::Made
-        };
+        let change = state.replace(served, leave)?;
         let ingress = vec![LoadBalancerIngress::ip([192, 0, 2, 1].into())];
         let record = service.meta.annotations.get(ID).unwrap_or_default().to_string();
         Ok(Ensured {
@@ -225,19 +241,15 @@ impl LoadBalancers for FakeCloud {
         })
     }
 
-    fn ensure_deleted(&self, service: &Service) -> Result<Change, Error> {
+    fn ensure_deleted(&self, service: &Service, leave: Leave<'_>) -> Result<Change, Error> {
         let key = service.meta.key();
         let mut state = self.0.lock().unwrap();
         state.calls.push(Call::EnsureDeleted(key.clone()));
         if let Some(error) = state.failures.pop_front() {
             return Err(error);
         }
-        let before = state.served.len();
-        state.served.retain(|_, (owner, _)| *owner != key);
-        Ok(if state.served.len() == before {
-            Change::None
-        } else {
-            Change::Made
-        })
+        let mut served = state.served.clone();
+        served.retain(|_, (owner, _)| *owner != key);
+        state.replace(served, leave)
     }
 }

@@ -126,12 +126,31 @@ pub trait LoadBalancers: Send + Sync {
     /// Makes the cloud match `service`, with `nodes` as backends, and says where traffic enters.
     ///
     /// `denied` are those claims of `service` that an older Service holds; nothing is made for them, and their ports wait.
-    /// Safe to repeat: a change that an error left half done is finished by the next call.
-    fn ensure(&self, service: &Service, nodes: &[Arc<Node>], denied: &[Denied]) -> Result<Ensured, Error>;
+    /// Safe to repeat: a change that an error left half done is finished by the next call. `leave` is asked before anything is
+    /// written; where it says no, nothing is, and its error is the answer.
+    fn ensure(
+        &self,
+        service: &Service,
+        nodes: &[Arc<Node>],
+        denied: &[Denied],
+        leave: Leave<'_>,
+    ) -> Result<Ensured, Error>;
 
     /// Removes everything made for `service`, by its record. Succeeds too when there is nothing left to delete, and when
-    /// the load balancer is proven gone.
-    fn ensure_deleted(&self, service: &Service) -> Result<Change, Error>;
+    /// the load balancer is proven gone. `leave` is as in [`LoadBalancers::ensure`].
+    fn ensure_deleted(&self, service: &Service, leave: Leave<'_>) -> Result<Change, Error>;
+}
+
+/// Asked by a call right before its first write to a load balancer, and before none that only reads: so it may be costly, and may
+/// say no. It may be asked again for another load balancer.
+pub type Leave<'a> = &'a dyn Fn() -> Result<(), Error>;
+
+/// For [`Leave`]: whoever asks may write.
+///
+/// # Errors
+/// None.
+pub fn granted() -> Result<(), Error> {
+    Ok(())
 }
 
 /// Something of which the cloud has one, such as a port of a load balancer: `slb-1/TCP/80`.
@@ -211,6 +230,9 @@ impl Retry {
     }
 }
 
+/// After this long a store that lags has most probably caught up.
+const CATCHING_UP: Duration = Duration::from_millis(500);
+
 /// Why a cloud could not do what was asked. `Display` is the sentence for the Service's owner.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -238,6 +260,9 @@ pub enum Error {
         /// How long the other side wants us to wait.
         retry_after: Option<Duration>,
     },
+    /// The caller knows meanwhile that it was about an older state of the Service, and did not give [`Leave`]. Nothing was written.
+    #[error("the Service has changed meanwhile")]
+    Outdated,
     /// The lease is not provably ours (any more); what was begun is finished by whoever leads.
     #[error("not leading")]
     NotLeading,
@@ -251,7 +276,7 @@ impl Error {
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Rejected { reason, .. } | Self::NotFound { reason, .. } => Some(reason),
-            Self::Unavailable { .. } | Self::NotLeading | Self::Stopped => None,
+            Self::Unavailable { .. } | Self::Outdated | Self::NotLeading | Self::Stopped => None,
         }
     }
 
@@ -260,6 +285,7 @@ impl Error {
         match self {
             Self::Rejected { .. } => Retry::OnChange,
             Self::Unavailable { retry_after, .. } => Retry::after(*retry_after),
+            Self::Outdated => Retry::After(CATCHING_UP),
             Self::NotFound { .. } | Self::NotLeading | Self::Stopped => Retry::Backoff,
         }
     }

@@ -8,6 +8,7 @@ mod events;
 mod examples;
 mod flags;
 mod links;
+mod metrics;
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cloud_config::CloudConfig;
-use flags::{Flags, Parsed};
+use flags::{Command, Flags, Parsed};
 
 pub mod cloud_config;
 pub mod controllers;
@@ -38,6 +38,13 @@ pub enum Start {
         /// For the log.
         warnings: Vec<Warning>,
     },
+    /// Say whether it could run, and change nothing.
+    Check {
+        /// With this; or what is already known to be wrong, to be told with the rest. Its warnings are those beside it.
+        config: Result<Box<Config>, Failure>,
+        /// To be told, too.
+        warnings: Vec<Warning>,
+    },
 }
 
 /// Everything that is wrong with the command line and the cloud config.
@@ -65,32 +72,41 @@ pub enum Error {
 /// Reads the command line (without the program's name) and the cloud config that it names.
 ///
 /// # Errors
-/// All that is wrong with both.
+/// All that is wrong with both, unless that is what is asked for: see [`Start::Check`].
 pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> {
-    let (flags, path, mut warnings) = match flags::parse(args) {
-        Parsed::Help => return Ok(Start::Print(flags::help::text(PROGRAM))),
-        Parsed::Version => {
-            return Ok(Start::Print(format!(
-                "{PROGRAM} v{}\n",
-                env!("CARGO_PKG_VERSION")
-            )));
-        }
-        Parsed::Run {
+    match flags::parse(args) {
+        Parsed::Help => Ok(Start::Print(flags::help::text(PROGRAM))),
+        Parsed::Version => Ok(Start::Print(format!(
+            "{PROGRAM} v{}\n",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        Parsed::Do {
+            command,
             flags,
             cloud_config,
-            warnings,
-        } => (flags, cloud_config, warnings),
-    };
-    let cloud = path.map(|path| {
-        let loaded = cloud_config::load(&path);
-        warnings.extend(loaded.warnings);
-        loaded.config
-    });
+            mut warnings,
+        } => {
+            let cloud = cloud_config.map(|path| {
+                let loaded = cloud_config::load(&path);
+                warnings.extend(loaded.warnings);
+                loaded.config
+            });
+            match (command, join(flags, cloud)) {
+                (Command::Run, Ok(config)) => Ok(Start::Run { config, warnings }),
+                (Command::Run, Err(failure)) => Err(Failure { warnings, ..failure }),
+                (Command::CheckConfig, config) => Ok(Start::Check { config, warnings }),
+            }
+        }
+    }
+}
+
+/// The cloud config is `None` where the command line names no file, which is one of its errors.
+fn join(
+    flags: Result<Box<Flags>, Vec<flags::Error>>,
+    cloud: Option<Result<CloudConfig, Vec<cloud_config::Error>>>,
+) -> Result<Box<Config>, Failure> {
     match (flags, cloud) {
-        (Ok(flags), Some(Ok(cloud))) => Ok(Start::Run {
-            config: Box::new(Config { flags: *flags, cloud }),
-            warnings,
-        }),
+        (Ok(flags), Some(Ok(cloud))) => Ok(Box::new(Config { flags: *flags, cloud })),
         (flags, cloud) => {
             let (flags, of_flags) = match flags {
                 Ok(flags) => (Some(flags), Vec::new()),
@@ -101,7 +117,7 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, Failure> 
             Err(Failure {
                 errors,
                 flags,
-                warnings,
+                warnings: Vec::new(),
             })
         }
     }
@@ -163,6 +179,12 @@ pub enum Warning {
         flag: &'static str,
         /// Why not.
         why: &'static str,
+    },
+    /// A version of TLS that there is not any more.
+    #[error("--tls-min-version is {found:?}: the oldest version here is VersionTLS12")]
+    OldTls {
+        /// As given.
+        found: String,
     },
     /// `--controllers` names a controller that this program does not have.
     #[error("{name} does not exist yet and starts nothing")]
@@ -238,6 +260,39 @@ mod tests {
         );
         assert!(texts[2].contains("slbUrl-pre is missing"), "{texts:?}");
         assert_eq!(failure.warnings.len(), 1, "{:?}", failure.warnings);
+    }
+
+    #[test]
+    fn a_check_gets_what_is_right_and_what_is_wrong() {
+        let good = "slbUrl-pre=https://x/slbs\nkktoken=t\n";
+        for (case, args, cloud_config, wrong) in [
+            ("all is well", &["check-config"][..], good, &[][..]),
+            ("after the flags", &["--profiling", "check-config"], good, &[]),
+            ("a flag", &["check-config", "--v=x"], good, &["--v is"]),
+            (
+                "both",
+                &["--v=x", "check-config"],
+                "kktoken=t\n",
+                &["--v is", "slbUrl-pre is missing"],
+            ),
+        ] {
+            let cloud_config = format!("{cloud_config}zoen=a\n");
+            let Ok(Start::Check { config, warnings }) = load_with(args, &cloud_config) else {
+                panic!("{case}");
+            };
+            let failure = config.err();
+            let errors = failure.iter().flat_map(|failure| &failure.errors);
+            let texts: Vec<_> = errors.map(|error| chain(error)).collect();
+            assert_eq!(texts.len(), wrong.len(), "{case}: {texts:?}");
+            for (text, wrong) in texts.iter().zip(wrong) {
+                assert!(text.contains(wrong), "{case}: {texts:?}");
+            }
+            assert_eq!(warnings.len(), 1, "{case}: {warnings:?}");
+            assert!(
+                failure.is_none_or(|failure| failure.warnings.is_empty()),
+                "{case}: said once"
+            );
+        }
     }
 
     #[test]

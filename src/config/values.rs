@@ -61,6 +61,21 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         .map(|nanoseconds| Duration::from_nanos(nanoseconds.unsigned_abs()))
 }
 
+/// A DNS label, as Kubernetes names namespaces. Source: kubernetes/apimachinery, pkg/util/validation, IsDNS1123Label.
+pub(super) fn dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_between_dots(text)
+}
+
+/// A DNS name, as Kubernetes names most objects. Source: kubernetes/apimachinery, pkg/util/validation, IsDNS1123Subdomain.
+pub(super) fn dns_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_between_dots)
+}
+
+fn is_between_dots(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && text.bytes().all(allowed) && !text.starts_with('-') && !text.ends_with('-')
+}
+
 /// The leading digits, and the rest.
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
@@ -97,6 +112,30 @@ mod tests {
             ("99999999999999999999h", None),
         ] {
             assert_eq!(duration(text).map(|d| d.as_millis()), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_dns() {
+        let long = |letters: usize| "a".repeat(letters);
+        for (text, label, name) in [
+            ("kube-system", true, true),
+            ("0", true, true),
+            ("a.b", false, true),
+            ("", false, false),
+            ("a..b", false, false),
+            (".a", false, false),
+            ("-a", false, false),
+            ("a-", false, false),
+            ("A", false, false),
+            ("a_b", false, false),
+            ("a/b", false, false),
+            (&long(63), true, true),
+            (&long(64), false, true),
+            (&long(253), false, true),
+            (&long(254), false, false),
+        ] {
+            assert_eq!((dns_label(text), dns_name(text)), (label, name), "{text:?}");
         }
     }
 

@@ -3,7 +3,10 @@
 mod few;
 pub mod node;
 pub mod node_lifecycle;
+mod running;
 pub mod service;
+
+pub use running::Running;
 
 /// What `--controllers` calls the controller that makes load balancers match Services. Source, of all names: ccm-behaviour.md 2.3.
 pub const SERVICE: &str = "service-lb-controller";

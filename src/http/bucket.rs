@@ -35,6 +35,11 @@ impl TokenBucket {
         if stop.wait(wait) { Err(Stopped) } else { Ok(wait) }
     }
 
+    /// Another rate and burst from now on. What was promised to those who wait stays as it was.
+    pub fn set_limit(&self, rate: f64, burst: u32) {
+        self.lock().set_limit(rate, burst, self.clock.now());
+    }
+
     /// Holds back every later caller for `delay`: the other side said that it is overloaded. The longest such
     /// delay counts, also where there is no limit.
     pub fn pause(&self, delay: Duration) {
@@ -93,6 +98,24 @@ impl Core {
             .max(pause)
     }
 
+    /// Another rate and burst from `now` on; where there was no limit, with a full bucket.
+    pub fn set_limit(&mut self, rate: f64, burst: u32, now: Instant) {
+        let new = Self::new(rate, burst, now);
+        let tokens = match self.rate {
+            Some(old) => {
+                let since = now.saturating_duration_since(self.at);
+                (self.tokens + since.as_secs_f64() * old).min(new.burst)
+            }
+            None => new.burst,
+        };
+        *self = Self {
+            tokens,
+            paused: self.paused,
+            at: self.at.max(now),
+            ..new
+        };
+    }
+
     /// Nobody is let through before `until`, or before a later moment given earlier.
     pub fn pause_until(&mut self, until: Instant) {
         self.paused = self.paused.max(Some(until));
@@ -147,6 +170,20 @@ mod tests {
             seconds(1.0),
             "the rate goes on"
         );
+    }
+
+    #[test]
+    fn another_limit_counts_from_its_moment_on() {
+        let start = Instant::now();
+        let mut core = Core::new(0.0, 5, start);
+        core.set_limit(1.0, 2, start);
+        let waits = |core: &mut Core, now| [0; 3].map(|_| core.reserve(now).as_secs_f64());
+        assert_eq!(waits(&mut core, start), [0.0, 0.0, 1.0]);
+        // a second later the promise is kept, and nothing is left
+        core.set_limit(10.0, 2, start + seconds(1.0));
+        assert_eq!(waits(&mut core, start + seconds(1.0)), [0.1, 0.2, 0.3]);
+        core.set_limit(0.0, 1, start + seconds(1.0));
+        assert_eq!(waits(&mut core, start + seconds(1.0)), [0.0; 3]);
     }
 
     #[test]

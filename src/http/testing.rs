@@ -26,15 +26,34 @@ pub(crate) struct Ca {
 
 impl Ca {
     pub(crate) fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self::with(name, |_| {})
+    }
+
+    pub(crate) fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (mut params, key) = Self::params(name);
+        change(&mut params);
         let certificate = params.self_signed(&key).unwrap().pem();
         Self {
             certificate,
             issuer: Issuer::new(params, key),
         }
+    }
+
+    /// One that this one vouches for.
+    pub(crate) fn subordinate(&self, name: &str) -> Self {
+        let (params, key) = Self::params(name);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn params(name: &str) -> (CertificateParams, KeyPair) {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params, KeyPair::generate().unwrap())
     }
 
     /// A certificate for `names` (host names or addresses).

@@ -6,6 +6,8 @@
 
 mod failure;
 mod list;
+pub(crate) mod metrics;
+mod pulse;
 mod reflector;
 mod state;
 mod store;
@@ -13,6 +15,7 @@ mod version;
 
 use std::sync::Arc;
 
+pub use pulse::Pulse;
 pub use reflector::{Reflector, Step};
 pub use store::{Store, Writer, store};
 pub use version::{Order, compare_versions};

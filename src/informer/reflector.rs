@@ -9,14 +9,16 @@ use log::{debug, info, warn};
 
 use super::failure::Failure;
 use super::list::{Page, read_page};
+use super::metrics::{InformerMetrics, START, reason_of};
 use super::state::{End, Input, Listing, Machine, Next, State, Want, Watched};
 use super::store::{Loss, Staged};
 use super::version::{Order, compare_versions};
-use super::{Change, Handler, Writer};
+use super::{Change, Handler, Pulse, Writer};
 use crate::http::{Limits, percent_encode};
 use crate::k8s::types::Resource;
 use crate::k8s::watch::{Decoded, FrameError, Frames, WatchEvent};
 use crate::k8s::{Call, Client, Error};
+use crate::metrics::Metrics;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
@@ -24,8 +26,8 @@ use crate::runtime::stop::StopToken;
 
 /// Lists and watches one resource, cluster-wide, writes it into the store and tells the handlers.
 ///
-/// The transport must give up a silent read of a watch after the time that the request says (a second), and must be
-/// shut down when it is time to stop: then a blocked read ends at once, else within that second.
+/// The transport must give up a silent read of a watch after the time that the request says (some seconds), and must be
+/// shut down when it is time to stop: then a blocked read ends at once, else within that time.
 pub struct Reflector<T> {
     client: Client,
     writer: Writer<T>,
@@ -35,6 +37,10 @@ pub struct Reflector<T> {
     machine: Machine,
     work: Work<T>,
     is_synced: bool,
+    pulse: Pulse,
+    metrics: InformerMetrics,
+    /// Why the next list is asked for, if one is.
+    reason: &'static str,
     /// What was last complained about, and the kind of error, so that the same is said once.
     complaint: Option<(&'static str, Discriminant<Error>)>,
 }
@@ -85,8 +91,8 @@ const PAGE_LIMIT: u64 = 256 << 20;
 const WINDOW: (Duration, Duration) = (Duration::from_secs(240), Duration::from_secs(290));
 /// A server that does not end the watch by then is dead or deaf.
 const OVERTIME: Duration = Duration::from_secs(15);
-/// A silent read of a watch is given up after this, to look at the clock and the stop token.
-const TICK: Duration = Duration::from_secs(1);
+/// A silent read of a watch is given up after this, to look at the clock: so long may the end of a silent watch be overdue besides.
+const TICK: Duration = Duration::from_secs(15);
 /// So many events in a row about another kind, and the list is asked again.
 const MOST_FOREIGN: u32 = 3;
 /// A list that takes more than half away is doubted when more than this was known.
@@ -102,6 +108,8 @@ impl<T: Resource> Reflector<T> {
         clock: Arc<dyn Clock>,
         random: Arc<Random>,
     ) -> Self {
+        let pulse = Pulse::new(writer.store(), clock.now());
+        let metrics = InformerMetrics::new(&Metrics::new(), T::PLURAL, pulse.clone(), Arc::clone(&clock));
         Self {
             work: Work::Due(clock.now()),
             client,
@@ -111,8 +119,23 @@ impl<T: Resource> Reflector<T> {
             random,
             machine: Machine::new(),
             is_synced: false,
+            pulse,
+            metrics,
+            reason: START,
             complaint: None,
         }
+    }
+
+    /// The same, measured in `metrics`, under the name of its resource.
+    pub fn measured(self, metrics: &Metrics) -> Self {
+        let (pulse, clock) = (self.pulse.clone(), Arc::clone(&self.clock));
+        let metrics = InformerMetrics::new(metrics, T::PLURAL, pulse, clock);
+        Self { metrics, ..self }
+    }
+
+    /// Tells how it is, from whatever thread.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Keeps the store current until it is time to stop. No error ends it.
@@ -147,7 +170,10 @@ impl<T: Resource> Reflector<T> {
     /// Begins what the machine's state asks for.
     fn enter(&mut self) -> Step {
         match self.machine.state() {
-            State::Listing(listing) => self.list_page(listing, Staged::default(), None, None, 0),
+            State::Listing(listing) => {
+                self.metrics.list(self.reason);
+                self.list_page(listing, Staged::default(), None, None, 0)
+            }
             State::Watching => self.open_watch(),
             State::Probing => self.probe(),
         }
@@ -155,6 +181,7 @@ impl<T: Resource> Reflector<T> {
 
     fn decide(&mut self, input: Input) -> Step {
         let now = self.clock.now();
+        self.reason = reason_of(&input);
         let Next { state, delay } = self.machine.step(input, now, &self.random);
         debug!(kind = T::KIND, next:? = state, delay_ms = delay.as_millis() as u64; "reflector goes on");
         self.work = Work::Due(now + delay);
@@ -226,8 +253,10 @@ impl<T: Resource> Reflector<T> {
         let response = self.client.open_once(call)?;
         let writer = &self.writer;
         let body = response.body.take(PAGE_LIMIT);
-        read_page(body, &mut |item| writer.stage(staged, item))
-            .map_err(|error| unintelligible(call, error.to_string()))
+        let page = read_page(body, &mut |item| writer.stage(staged, item))
+            .map_err(|error| unintelligible(call, error.to_string()))?;
+        self.pulse.answered(self.clock.now());
+        Ok(page)
     }
 
     fn list_failed(&mut self, error: &Error) -> Step {
@@ -251,8 +280,10 @@ impl<T: Resource> Reflector<T> {
         let changes = self.writer.apply(staged);
         debug!(kind = T::KIND, objects, changes = changes.len(), version = &*version; "listed");
         self.tell(&changes);
+        self.note_applied();
         if !std::mem::replace(&mut self.is_synced, true) {
             self.writer.set_synced();
+            self.pulse.synced(self.clock.wall());
         }
         self.decide(Input::Listed(version))
     }
@@ -294,6 +325,7 @@ impl<T: Resource> Reflector<T> {
         match response {
             Ok(response) => {
                 self.recovered();
+                self.pulse.answered(self.clock.now());
                 self.work = Work::Watch(Box::new(watch(response.body)));
                 Step::Worked
             }
@@ -335,6 +367,7 @@ impl<T: Resource> Reflector<T> {
             Ok(0) if watch.frames.is_mid_frame() => Some(End::Broken),
             Ok(0) => Some(End::Clean),
             Ok(n) => {
+                self.pulse.answered(self.clock.now());
                 watch.frames.push(&buffer[..n]);
                 self.apply_frames(&mut watch)
             }
@@ -365,6 +398,7 @@ impl<T: Resource> Reflector<T> {
     }
 
     fn watch_ended(&mut self, watch: &Watch, end: End) -> Step {
+        self.metrics.watch_ended(end);
         let watched = Watched {
             lasted: self.clock.now().saturating_duration_since(watch.opened),
             heard: watch.heard,
@@ -395,6 +429,7 @@ impl<T: Resource> Reflector<T> {
     }
 
     fn apply(&mut self, watch: &mut Watch, event: WatchEvent<T>) -> Result<(), (End, Error)> {
+        self.metrics.event(type_of(&event));
         if !matches!(event, WatchEvent::Foreign { .. }) {
             watch.foreign = 0;
         }
@@ -444,12 +479,18 @@ impl<T: Resource> Reflector<T> {
             }
         };
         self.tell(&changes);
+        self.note_applied();
         // only now: what is not applied must come again
         self.machine.advance(&version);
         Ok(())
     }
 
     // ---- telling ----
+
+    fn note_applied(&self) {
+        self.pulse.applied(self.clock.now());
+        self.metrics.opaque(self.writer.opaque_len());
+    }
 
     fn tell(&self, changes: &[Change<T>]) {
         for change in changes {
@@ -474,6 +515,18 @@ impl<T: Resource> Reflector<T> {
         if self.complaint.take().is_some() {
             info!(kind = T::KIND; "watching again");
         }
+    }
+}
+
+/// For metrics.
+fn type_of<T>(event: &WatchEvent<T>) -> &'static str {
+    match event {
+        WatchEvent::Added(_) => "added",
+        WatchEvent::Modified(_) => "modified",
+        WatchEvent::Deleted(_) => "deleted",
+        WatchEvent::Bookmark { .. } => "bookmark",
+        WatchEvent::Error(_) => "error",
+        WatchEvent::Foreign { .. } | WatchEvent::Unknown { .. } => "other",
     }
 }
 

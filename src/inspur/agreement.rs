@@ -11,10 +11,11 @@ use super::testing::{ServiceBuilder, eager, node, service};
 use super::{InspurCloud, Options};
 use crate::cloud::{
     Authority, Change, CloudProvider, Ensured, Error, Freshness, Instance, InstanceState, LoadBalancers,
-    Lookup,
+    Lookup, granted,
 };
 use crate::http::Transport;
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
+use crate::metrics::Metrics;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
@@ -44,7 +45,8 @@ fn daemon(cloud: &Cloud, clock: &ManualClock, credentials: Credentials) -> Inspu
     let clock = Arc::new(clock.clone());
     let transport: Arc<dyn Transport> =
         Arc::new(InProcess::with_clock(Arc::new(cloud.clone()), clock.clone()));
-    InspurCloud::new(options, transport, Gate::open(), clock, StopToken::never())
+    let (stop, metrics) = (StopToken::never(), Metrics::new());
+    InspurCloud::new(options, transport, Gate::open(), clock, stop, &metrics)
 }
 
 fn secret(secret: &Secret) -> SecretSource {
@@ -84,7 +86,7 @@ fn balancers(daemon: &InspurCloud) -> &dyn LoadBalancers {
 }
 
 fn ensure(daemon: &InspurCloud, service: &Service, count: u8) -> Result<Ensured, Error> {
-    balancers(daemon).ensure(service, &nodes(count), &[])
+    balancers(daemon).ensure(service, &nodes(count), &[], &granted)
 }
 
 #[test]
@@ -205,14 +207,14 @@ fn every_spelling_of_the_cloud_is_understood() {
         assert_eq!(shown, want, "{quirks:?}");
 
         assert_eq!(
-            balancers(&fresh()).ensure_deleted(&changed).unwrap(),
+            balancers(&fresh()).ensure_deleted(&changed, &granted).unwrap(),
             Change::Made,
             "{quirks:?}"
         );
         assert_eq!(cloud.listeners("slb-1").len(), 1, "{quirks:?}");
         cloud.delete_slb("slb-1");
         assert_eq!(
-            balancers(&fresh()).ensure_deleted(&changed).unwrap(),
+            balancers(&fresh()).ensure_deleted(&changed, &granted).unwrap(),
             Change::None,
             "{quirks:?}"
         );

@@ -5,22 +5,30 @@ use log::info;
 use super::api::Error;
 use super::plan::Action;
 use super::slb::Slb;
-use crate::cloud::Change;
+use crate::cloud::{self, Change, Leave};
 
-/// Makes the calls for `actions`, on behalf of the Service called `service`.
+/// Makes the calls for `actions`, on behalf of the Service called `service`, if there are any and there is `leave` for them. A
+/// leave that is not given is no error of the SLB: what is known of it stays true.
 ///
 /// # Errors
 /// What the first call that failed met; those before it stand, those after it were not made, and the next plan goes on from
 /// there.
-pub fn apply(slb: &mut Slb<'_>, actions: &[Action], service: &str) -> Result<Change, Error> {
+pub fn apply(
+    slb: &mut Slb<'_>,
+    actions: &[Action],
+    service: &str,
+    leave: Leave<'_>,
+) -> Result<Result<Change, cloud::Error>, Error> {
+    if actions.is_empty() {
+        return Ok(Ok(Change::None));
+    }
+    if let Err(refused) = leave() {
+        return Ok(Err(refused));
+    }
     for action in actions {
         apply_one(slb, action, service)?;
     }
-    Ok(if actions.is_empty() {
-        Change::None
-    } else {
-        Change::Made
-    })
+    Ok(Ok(Change::Made))
 }
 
 fn apply_one(slb: &mut Slb<'_>, action: &Action, service: &str) -> Result<(), Error> {

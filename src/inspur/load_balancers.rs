@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use log::debug;
 
-use super::annotations::{self, Asked, Defaults, SLB_ID, SLB_IN_USE, Wishes};
+use super::CurrentDefaults;
+use super::annotations::{self, Asked, SLB_ID, SLB_IN_USE, Wishes};
 use super::api;
 use super::apply::apply;
 use super::desired::{Desired, Question, desired, frontend};
@@ -17,14 +18,14 @@ use super::name::{ClusterId, Owner};
 use super::plan::{self, Conflict, Plan};
 use super::reasons;
 use super::slb::{Slb, Slbs};
-use crate::cloud::{Change, Claim, Denied, Ensured, Error, LoadBalancers, Note, Retry, Waiting};
+use crate::cloud::{Change, Claim, Denied, Ensured, Error, Leave, LoadBalancers, Note, Retry, Waiting};
 use crate::k8s::types::{LoadBalancerIngress, Node, Service};
 use crate::runtime::chain;
 
 /// Listeners on existing SLBs.
 pub(super) struct SlbLoadBalancers {
     pub(super) cluster: ClusterId,
-    pub(super) defaults: Defaults,
+    pub(super) defaults: CurrentDefaults,
     pub(super) slbs: Slbs,
 }
 
@@ -63,12 +64,20 @@ impl LoadBalancers for SlbLoadBalancers {
         Ok(join(&ids))
     }
 
-    fn ensure(&self, service: &Service, nodes: &[Arc<Node>], denied: &[Denied]) -> Result<Ensured, Error> {
+    fn ensure(
+        &self,
+        service: &Service,
+        nodes: &[Arc<Node>],
+        denied: &[Denied],
+        leave: Leave<'_>,
+    ) -> Result<Ensured, Error> {
         let (slb, wishes) = asked(service)?;
         let served = self
             .slbs
-            .with(&slb, |slb| self.serve(slb, service, nodes, denied, &wishes))
-            .map_err(|error| explain(&slb, error))?;
+            .with(&slb, |slb| {
+                self.serve(slb, service, nodes, denied, &wishes, leave)
+            })
+            .map_err(|error| explain(&slb, error))??;
         let entry = served.entry.ok_or_else(|| Error::Unavailable {
             message: format!("SLB {slb} has no address yet, neither in its VPC nor on the Internet"),
             retry_after: None,
@@ -82,19 +91,19 @@ impl LoadBalancers for SlbLoadBalancers {
         };
         let mut record = recorded(service);
         record.remove(&*slb);
-        self.leave(&mut record, service, &mut ensured)?;
+        self.clear_others(&mut record, service, &mut ensured, leave)?;
         record.insert(&slb);
         ensured.record = join(&record);
         Ok(ensured)
     }
 
-    fn ensure_deleted(&self, service: &Service) -> Result<Change, Error> {
+    fn ensure_deleted(&self, service: &Service, leave: Leave<'_>) -> Result<Change, Error> {
         let (mut change, mut first_error) = (Change::None, None);
         for slb in recorded(service) {
-            match self.clear(slb, service) {
+            match self.clear(slb, service, leave) {
                 Ok(Change::Made) => change = Change::Made,
                 Ok(Change::None) => {}
-                Err(error @ (Error::Stopped | Error::NotLeading)) => return Err(error),
+                Err(error @ (Error::Stopped | Error::NotLeading | Error::Outdated)) => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -110,14 +119,15 @@ impl SlbLoadBalancers {
         nodes: &[Arc<Node>],
         denied: &[Denied],
         asked: &Wishes,
-    ) -> Result<Served, api::Error> {
+        leave: Leave<'_>,
+    ) -> Result<Result<Served, Error>, api::Error> {
         let owner = Owner::new(&self.cluster, service);
         let mut desired = desired(&Question {
             owner: &owner,
             service,
             nodes,
             asked,
-            defaults: &self.defaults,
+            defaults: &self.defaults.get(),
             denied: &denied_frontends(service, slb, denied),
             slb: slb.load_balancer(),
         });
@@ -131,23 +141,27 @@ impl SlbLoadBalancers {
         if plan.actions.is_empty() {
             debug!(service = key, slb:% = slb.load_balancer().id; "nothing to do");
         }
-        let change = apply(slb, &plan.actions, &key)?;
+        let change = match apply(slb, &plan.actions, &key, leave)? {
+            Ok(change) => change,
+            Err(refused) => return Ok(Err(refused)),
+        };
         settle(slb, &owner, &desired);
-        Ok(Served {
+        Ok(Ok(Served {
             change,
             entry: slb.load_balancer().entry(),
             waiting: desired.waiting,
             notes: desired.notes,
-        })
+        }))
     }
 
     /// Clears the SLBs in `record`, which the Service no longer names, and takes them out of it; but not while a port that
     /// may be served there waits here.
-    fn leave(
+    fn clear_others(
         &self,
         record: &mut BTreeSet<&str>,
         service: &Service,
         ensured: &mut Ensured,
+        leave: Leave<'_>,
     ) -> Result<(), Error> {
         if ensured
             .waiting
@@ -157,14 +171,14 @@ impl SlbLoadBalancers {
             return Ok(());
         }
         for slb in record.clone() {
-            match self.clear(slb, service) {
+            match self.clear(slb, service, leave) {
                 Ok(change) => {
                     record.remove(slb);
                     if change == Change::Made {
                         ensured.change = change;
                     }
                 }
-                Err(error @ (Error::Stopped | Error::NotLeading)) => return Err(error),
+                Err(error @ (Error::Stopped | Error::NotLeading | Error::Outdated)) => return Err(error),
                 // traffic enters by the new one: that is to be told although the old one is not clean yet
                 Err(error) => ensured.waiting.push(Waiting {
                     retry: error.retry(),
@@ -179,19 +193,19 @@ impl SlbLoadBalancers {
     }
 
     /// Removes every listener of `service` from `slb`, on whatever port. An SLB that is proven gone is clear.
-    fn clear(&self, slb: &str, service: &Service) -> Result<Change, Error> {
+    fn clear(&self, slb: &str, service: &Service, leave: Leave<'_>) -> Result<Change, Error> {
         let owner = Owner::new(&self.cluster, service);
         let key = service.meta.key();
         let cleared = self.slbs.with(slb, |slb| {
             let actions = plan::delete_all(&owner, slb.listeners());
-            apply(slb, &actions, &key)
+            apply(slb, &actions, &key, leave)
         });
         match cleared {
             Err(api::Error::NotFound { .. }) => {
                 debug!(service = key, slb; "the slb is gone, and the listeners with it");
                 Ok(Change::None)
             }
-            result => result.map_err(|error| explain(slb, error)),
+            result => result.map_err(|error| explain(slb, error))?,
         }
     }
 }

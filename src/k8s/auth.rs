@@ -6,19 +6,29 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::exec::{ExecConfig, OnIdentity, Plugin};
+use super::service_account::ServiceAccount;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
+use crate::runtime::reload::Reloaded;
 use crate::runtime::secret::Secret;
 use crate::runtime::stop::StopToken;
 
-/// Where credentials come from. Shared by all clients of one API server.
-pub struct Auth(Source);
+/// Where credentials come from. Shared by all clients of one API server that are the same to it.
+pub struct Auth(Mutex<Current>);
+
+#[derive(Clone)]
+struct Current {
+    source: Arc<Source>,
+    /// How often it was replaced.
+    epoch: u64,
+}
 
 enum Source {
     Nobody,
     Token(Secret),
     File(TokenFile),
     Exec(Box<Plugin>),
+    Account(Box<ServiceAccount>),
 }
 
 /// What one request is sent with.
@@ -26,8 +36,10 @@ enum Source {
 pub struct Credential {
     /// The header's value; `None` where the connection says who we are, or nothing does.
     pub authorization: Option<Secret>,
-    /// Tells it from a later one.
+    /// Tells it from a later one of the same source.
     generation: u64,
+    /// Tells its source from a later one.
+    epoch: u64,
 }
 
 impl Credential {
@@ -35,6 +47,7 @@ impl Credential {
         Self {
             authorization,
             generation,
+            epoch: 0,
         }
     }
 
@@ -71,12 +84,27 @@ pub enum AuthError {
         /// Why; nothing of what it printed.
         reason: String,
     },
+    /// The API server issues no token for a service account.
+    #[error("no token of the service account {account}: {reason}")]
+    Account {
+        /// Namespace and name.
+        account: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Auth {
+    fn of(source: Source) -> Self {
+        Self(Mutex::new(Current {
+            source: Arc::new(source),
+            epoch: 0,
+        }))
+    }
+
     /// Nobody, or whoever the client certificate names.
     pub fn nobody() -> Self {
-        Self(Source::Nobody)
+        Self::of(Source::Nobody)
     }
 
     /// Always the same token; `from` names its place for errors.
@@ -84,7 +112,7 @@ impl Auth {
     /// # Errors
     /// Something that no header can carry.
     pub fn token(from: &str, token: &Secret) -> Result<Self, AuthError> {
-        Ok(Self(Source::Token(parse_token(from, token.expose())?)))
+        Ok(Self::of(Source::Token(parse_token(from, token.expose())?)))
     }
 
     /// The token in a file, which is read again after 50 s and after a 401. When that fails the last good token goes
@@ -97,40 +125,81 @@ impl Auth {
         fallback: Option<Secret>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AuthError> {
-        Ok(Self(Source::File(TokenFile::new(path, fallback, clock)?)))
+        Ok(Self::of(Source::File(TokenFile::new(path, fallback, clock)?)))
     }
 
     /// What a program prints, for as long as that is good. It runs at most once at a time, and until `stop` is set. A
     /// certificate that it prints goes to `on_identity`.
     pub fn exec(config: ExecConfig, clock: Arc<dyn Clock>, stop: StopToken, on_identity: OnIdentity) -> Self {
-        Self(Source::Exec(Box::new(Plugin::new(
-            config,
-            clock,
-            stop,
-            on_identity,
-        ))))
+        let plugin = Plugin::new(config, clock, stop, on_identity);
+        Self::of(Source::Exec(Box::new(plugin)))
     }
 
-    /// What to send now. A program may run for this, for up to a minute.
+    /// Tokens that the API server issues for a service account: the first when it is first needed.
+    pub fn service_account(account: ServiceAccount) -> Self {
+        Self::of(Source::Account(Box::new(account)))
+    }
+
+    /// What to send now. A program may run for this, for up to a minute, or a token be asked for.
     ///
     /// # Errors
     /// There is nothing to send though there should be.
     pub fn credential(&self) -> Result<Credential, AuthError> {
-        Ok(match &self.0 {
+        let Current { source, epoch } = self.current();
+        let credential = match &*source {
             Source::Nobody => Credential::new(None, 0),
             Source::Token(token) => Credential::new(Some(token.clone()), 0),
             Source::File(file) => file.credential(MAX_AGE),
             Source::Exec(plugin) => plugin.credential()?,
-        })
+            Source::Account(account) => account.credential()?,
+        };
+        Ok(Credential { epoch, ..credential })
     }
 
     /// The server did not accept `refused`. Looks for another one, and returns whether there is.
     pub fn renew(&self, refused: &Credential) -> bool {
-        match &self.0 {
+        let Current { source, epoch } = self.current();
+        if refused.epoch != epoch {
+            return true;
+        }
+        // as the source knows it
+        let refused = Credential {
+            epoch: 0,
+            ..refused.clone()
+        };
+        match &*source {
             Source::Nobody | Source::Token(_) => false,
             Source::File(file) => file.credential(Duration::ZERO).generation != refused.generation,
-            Source::Exec(plugin) => plugin.renew(refused),
+            Source::Exec(plugin) => plugin.renew(&refused),
+            Source::Account(account) => account.renew(&refused),
         }
+    }
+
+    /// Takes credentials from where `other` does from now on. What is being asked for at the old place goes on to its end, for
+    /// whoever asked.
+    pub fn replace(&self, other: Self) {
+        let source = other.current().source;
+        let mut current = self.lock();
+        current.source = source;
+        current.epoch += 1;
+    }
+
+    /// Reads a token file again now rather than when it is 50 s old. Returns what happened since the last call.
+    pub fn reload(&self) -> Reloaded {
+        match &*self.current().source {
+            Source::File(file) => file.reload(),
+            Source::Nobody | Source::Token(_) | Source::Exec(_) | Source::Account(_) => Reloaded::Unchanged,
+        }
+    }
+
+    fn current(&self) -> Current {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.0
+            .lock()
+            .expect("no holder of the source of credentials panics")
     }
 }
 
@@ -144,6 +213,8 @@ struct State {
     current: Credential,
     read: Instant,
     failing: bool,
+    /// What nobody has asked for yet.
+    news: Reloaded,
 }
 
 impl TokenFile {
@@ -161,6 +232,7 @@ impl TokenFile {
             current,
             read: clock.now(),
             failing: false,
+            news: Reloaded::Unchanged,
         });
         Ok(Self {
             path: path.to_owned(),
@@ -184,18 +256,27 @@ impl TokenFile {
         let mut state = self.lock();
         match read {
             Ok(token) => {
-                state.failing = false;
+                if std::mem::take(&mut state.failing) {
+                    state.news = Reloaded::Changed;
+                }
                 if state.current.authorization.as_ref() != Some(&token) {
                     state.current = Credential::new(Some(token), state.current.generation + 1);
+                    state.news = Reloaded::Changed;
                 }
             }
             Err(error) => {
                 if !std::mem::replace(&mut state.failing, true) {
-                    log::warn!(error = chain(&error).as_str(); "keep the last token: the token file cannot be used");
+                    state.news = Reloaded::Refused;
+                    log::error!(error = chain(&error).as_str(); "keep the last token: the token file cannot be used");
                 }
             }
         }
         state.current.clone()
+    }
+
+    fn reload(&self) -> Reloaded {
+        self.credential(Duration::ZERO);
+        std::mem::take(&mut self.lock().news)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -299,6 +380,63 @@ mod tests {
         fs::write(&path, "read").unwrap();
         clock.advance(MAX_AGE);
         assert_eq!(shown(&auth), "Bearer read");
+    }
+
+    #[test]
+    fn what_happened_to_a_token_file_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "one").unwrap();
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let auth = Auth::token_file(&path, None, Arc::new(clock.clone())).unwrap();
+        for (case, text, want, token) in [
+            ("the same", "one", Reloaded::Unchanged, "one"),
+            ("another", "two", Reloaded::Changed, "two"),
+            ("nothing", "", Reloaded::Refused, "two"),
+            ("still nothing", "", Reloaded::Unchanged, "two"),
+            ("good again", "two", Reloaded::Changed, "two"),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(auth.reload(), want, "{case}");
+            assert_eq!(shown(&auth), format!("Bearer {token}"), "{case}");
+        }
+        fs::write(&path, "three").unwrap();
+        clock.advance(MAX_AGE);
+        assert_eq!(shown(&auth), "Bearer three");
+        assert_eq!(auth.reload(), Reloaded::Changed, "a request saw it first");
+    }
+
+    #[test]
+    fn a_token_is_read_through_the_link_that_kubelet_replaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (version, token) in [("v1", "one"), ("v2", "two")] {
+            fs::create_dir(at(version)).unwrap();
+            fs::write(at(version).join("token"), token).unwrap();
+        }
+        let point_to = |version: &str| {
+            std::os::unix::fs::symlink(version, at("..data_tmp")).unwrap();
+            fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        };
+        point_to("v1");
+        std::os::unix::fs::symlink("..data/token", at("token")).unwrap();
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let auth = Auth::token_file(&at("token"), None, Arc::new(clock.clone())).unwrap();
+        point_to("v2");
+        assert_eq!(shown(&auth), "Bearer one");
+        clock.advance(MAX_AGE);
+        assert_eq!(shown(&auth), "Bearer two");
+    }
+
+    #[test]
+    fn a_replaced_source_makes_a_refusal_of_the_old_one_worth_another_try() {
+        let auth = Auth::token("x", &Secret::new("old")).unwrap();
+        let old = auth.credential().unwrap();
+        assert!(!auth.renew(&old));
+        auth.replace(Auth::token("x", &Secret::new("new")).unwrap());
+        assert!(auth.renew(&old), "there is another one");
+        assert_eq!(shown(&auth), "Bearer new");
+        assert!(!auth.renew(&auth.credential().unwrap()));
     }
 
     #[test]

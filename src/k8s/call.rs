@@ -34,6 +34,8 @@ pub enum Review {
     SubjectAccess,
     /// May we do this?
     SelfSubjectAccess,
+    /// Who are we? Served from 1.28 on.
+    SelfSubject,
 }
 
 impl Review {
@@ -42,6 +44,7 @@ impl Review {
             Self::Token => "/apis/authentication.k8s.io/v1/tokenreviews",
             Self::SubjectAccess => "/apis/authorization.k8s.io/v1/subjectaccessreviews",
             Self::SelfSubjectAccess => "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            Self::SelfSubject => "/apis/authentication.k8s.io/v1/selfsubjectreviews",
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Blocking calls to the API server.
 
+mod metrics;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use self::metrics::ClientMetrics;
+
 use serde::de::DeserializeOwned;
 
+use self::metrics::host_of;
 use super::answer::{Failed, check_object, is_json, refused};
 use super::auth::{Auth, Credential};
 use super::call::Call;
@@ -40,6 +45,8 @@ pub struct ClientOptions {
     pub clock: Arc<dyn Clock>,
     /// Spreads its waits.
     pub random: Arc<Random>,
+    /// Where its requests are measured.
+    pub metrics: ClientMetrics,
 }
 
 /// A client of one API server. Clones share everything.
@@ -49,6 +56,8 @@ pub struct Client(Arc<Shared>);
 struct Shared {
     options: ClientOptions,
     user_agent: String,
+    /// Of the API server, for metrics.
+    host: String,
     /// Warnings of the server logged already.
     warned: Mutex<HashSet<String>>,
 }
@@ -67,6 +76,7 @@ impl Client {
             stop,
             clock: Arc::new(SystemClock),
             random: Arc::new(Random::from_entropy()),
+            metrics: ClientMetrics::default(),
         })
     }
 
@@ -75,6 +85,7 @@ impl Client {
         options.base.truncate(options.base.trim_end_matches('/').len());
         Self(Arc::new(Shared {
             user_agent: user_agent(&options.component),
+            host: host_of(&options.base).to_owned(),
             options,
             warned: Mutex::default(),
         }))
@@ -149,8 +160,10 @@ impl Client {
             stop,
             clock,
             random,
+            metrics,
             ..
         } = &self.0.options;
+        let (method, host) = (call.method, &*self.0.host);
         let stopped = || Error::Stopped {
             call: call.describe(),
         };
@@ -163,6 +176,7 @@ impl Client {
         loop {
             if let (Some(bucket), Mode::Retry | Mode::Once) = (bucket, mode) {
                 let waited = bucket.take(stop).map_err(|_| stopped())?;
+                metrics.limited(method, host, waited);
                 if waited >= LONG_WAIT {
                     log::debug!(call = call.describe().as_str(), waited_ms = waited.as_millis() as u64; "held back by the client's own limit");
                 }
@@ -185,13 +199,21 @@ impl Client {
             let permit = call.permit(gate).map_err(|Shut| Error::NotLeading {
                 call: call.describe(),
             })?;
-            let failed = match self.attempt(call, &credential, permit, left).and_then(&finish) {
+            let begun = clock.now();
+            let done = self
+                .attempt(call, mode, &credential, permit, left)
+                .and_then(&finish);
+            if mode != Mode::Watch {
+                metrics.took(method, host, clock.now().saturating_duration_since(begun));
+            }
+            let failed = match done {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
             let is_refused = matches!(failed.outcome, Outcome::Status { code: 401, .. });
             if is_refused && !std::mem::replace(&mut renewed, true) && auth.renew(&credential) {
                 log::debug!(call = call.describe().as_str(); "try another credential after a 401");
+                metrics.repeated(method, host, Some(401));
                 continue;
             }
             history.elapsed = clock.now().saturating_duration_since(started);
@@ -211,6 +233,7 @@ impl Client {
             if stop.wait(delay) {
                 return Err(stopped());
             }
+            metrics.repeated(method, host, failed.outcome.code());
         }
     }
 
@@ -218,12 +241,13 @@ impl Client {
     fn attempt(
         &self,
         call: &Call,
+        mode: Mode,
         credential: &Credential,
         permit: Permit,
         left: Option<Duration>,
     ) -> Result<Response, Failed> {
         let request = self.request(call, credential, permit, left);
-        let response = self.0.options.transport.exchange(&request).map_err(|source| {
+        let response = self.exchange(&request, mode).map_err(|source| {
             let outcome = match &source {
                 http::Error::Connect { .. } => Outcome::NotSent,
                 http::Error::NoAnswer { .. } => Outcome::Broken,
@@ -256,6 +280,22 @@ impl Client {
                 Err(Failed::unintelligible(call, format!("it is {other:?}, not JSON")))
             }
             Some(_) | None => Ok(response),
+        }
+    }
+
+    /// Sends `request`, and measures what goes and comes.
+    fn exchange(&self, request: &Request, mode: Mode) -> Result<Response, http::Error> {
+        let (
+            ClientOptions {
+                metrics, transport, ..
+            },
+            host,
+        ) = (&self.0.options, &*self.0.host);
+        let answer = transport.exchange(request);
+        metrics.attempted(request, host, &answer);
+        match mode {
+            Mode::Watch => answer,
+            Mode::Retry | Mode::Once => answer.map(|answer| metrics.measured(request.method(), host, answer)),
         }
     }
 

@@ -1,15 +1,24 @@
 //! From flags and files to clients.
 
+mod reload;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 use std::{fs, io};
 
+use self::reload::Kubeconfig;
+pub use self::reload::Reloads;
 use super::auth::{Auth, AuthError};
-use super::client::{Client, ClientOptions, user_agent};
+use super::client::{Client, ClientMetrics, ClientOptions, user_agent};
 use super::kubeconfig::{self, ClusterAccess, Credentials, Problems};
+use super::service_account::ServiceAccount;
 use crate::http::agent::{Agent, Settings, SetupError};
 use crate::http::bucket::TokenBucket;
 use crate::http::proxy::ProxyRules;
+use crate::http::{self, Request, Response, Transport};
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::gate::Gate;
@@ -33,6 +42,8 @@ pub struct ConnectOptions<'a> {
     pub gate: Gate,
     /// Ages credentials.
     pub clock: Arc<dyn Clock>,
+    /// Where its clients' requests are measured.
+    pub metrics: ClientMetrics,
 }
 
 /// Why there is no way to the API server. All of these end the start.
@@ -78,14 +89,19 @@ pub enum ClientKind {
     Events,
 }
 
-/// Makes clients of one API server.
+/// Makes clients of one API server, and keeps their certificates and credentials as the files say: see [`Connector::reload`].
 pub struct Connector {
     server: String,
     agent: Arc<Agent>,
     auth: Arc<Auth>,
+    /// `None` where there is no such file.
+    kubeconfig: Option<Mutex<Kubeconfig>>,
+    plugins: Turns,
+    stop: StopToken,
     gate: Gate,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
+    metrics: ClientMetrics,
     controllers: Arc<TokenBucket>,
     lease: Arc<TokenBucket>,
     events: Arc<TokenBucket>,
@@ -112,23 +128,65 @@ fn read_kubeconfig(path: &Path, master: Option<&str>) -> Result<ClusterAccess, C
         path: path.to_owned(),
         source,
     })?;
-    let config = yaml::parse(&text).map_err(|source| ConnectError::Yaml {
+    parse_kubeconfig(&text, path, master)
+}
+
+fn parse_kubeconfig(text: &str, path: &Path, master: Option<&str>) -> Result<ClusterAccess, ConnectError> {
+    let config = yaml::parse(text).map_err(|source| ConnectError::Yaml {
         path: path.to_owned(),
         source,
     })?;
     Ok(kubeconfig::resolve(&config, path, master)?)
 }
 
+/// Which plug-in's certificates count: one that was replaced may still print one.
+type Turns = Arc<Mutex<u64>>;
+
+/// What makes credentials of what a kubeconfig says.
+struct Sources<'a> {
+    agent: &'a Arc<Agent>,
+    clock: &'a Arc<dyn Clock>,
+    stop: &'a StopToken,
+    plugins: &'a Turns,
+}
+
+impl Sources<'_> {
+    /// `turn` is when a plug-in's certificates count.
+    fn auth(&self, credentials: Credentials, turn: u64) -> Result<Auth, AuthError> {
+        Ok(match credentials {
+            Credentials::Nobody => Auth::nobody(),
+            Credentials::Token { from, token } => Auth::token(&from, &token)?,
+            Credentials::TokenFile { path, fallback } => {
+                Auth::token_file(&path, fallback, Arc::clone(self.clock))?
+            }
+            Credentials::Exec(config) => {
+                let (agent, turns) = (Arc::clone(self.agent), Arc::clone(self.plugins));
+                let on_identity = Box::new(move |identity| {
+                    let now = turns.lock().expect("no holder of the plug-ins' turns panics");
+                    if *now != turn {
+                        return Err("another kubeconfig is in use meanwhile".to_owned());
+                    }
+                    agent.set_identity(Some(identity)).map_err(|error| chain(&error))
+                });
+                Auth::exec(*config, Arc::clone(self.clock), self.stop.clone(), on_identity)
+            }
+        })
+    }
+}
+
 impl Connector {
     fn new(access: ClusterAccess, options: ConnectOptions<'_>) -> Result<Self, ConnectError> {
         let ConnectOptions {
+            kubeconfig,
+            master,
             qps,
             burst,
             stop,
             gate,
             clock,
-            ..
+            metrics,
         } = options;
+        let kubeconfig = kubeconfig.map(|path| Mutex::new(Kubeconfig::new(path, master, access.clone())));
         let agent = Arc::new(Agent::with_clock(
             Settings {
                 identity: access.identity,
@@ -138,27 +196,25 @@ impl Connector {
             },
             Arc::clone(&clock),
         )?);
-        let auth = match access.credentials {
-            Credentials::Nobody => Auth::nobody(),
-            Credentials::Token { from, token } => Auth::token(&from, &token)?,
-            Credentials::TokenFile { path, fallback } => {
-                Auth::token_file(&path, fallback, Arc::clone(&clock))?
-            }
-            Credentials::Exec(config) => {
-                let agent = Arc::clone(&agent);
-                let on_identity = Box::new(move |identity| {
-                    agent.set_identity(Some(identity)).map_err(|error| chain(&error))
-                });
-                Auth::exec(*config, Arc::clone(&clock), stop, on_identity)
-            }
+        let plugins = Turns::default();
+        let sources = Sources {
+            agent: &agent,
+            clock: &clock,
+            stop: &stop,
+            plugins: &plugins,
         };
+        let auth = sources.auth(access.credentials, 0)?;
         let bucket = |qps, burst| Arc::new(TokenBucket::new(qps, burst, Arc::clone(&clock)));
         Ok(Self {
             server: access.server,
             agent,
             auth: Arc::new(auth),
+            kubeconfig,
+            plugins,
+            stop,
             gate,
             random: Arc::new(Random::from_entropy()),
+            metrics,
             controllers: bucket(qps, burst),
             lease: bucket(5.0, 5),
             events: bucket(5.0, 25),
@@ -171,9 +227,39 @@ impl Connector {
         &self.server
     }
 
+    /// When the client certificate ends that is in use; `None` without one.
+    pub fn certificate_expiry(&self) -> Option<SystemTime> {
+        self.agent.certificate_expiry()
+    }
+
     /// A client with connections of its own. `component` is the part of the daemon that it works for, `stop` ends its waits;
     /// a watch that blocks is ended by [`Client::shutdown`], so each watch needs a client of its own.
     pub fn client(&self, component: &str, kind: ClientKind, stop: StopToken) -> Client {
+        let transport = Arc::new(self.agent.sibling());
+        self.client_over(transport, Arc::clone(&self.auth), component, kind, stop)
+    }
+
+    /// A client that is the service account `kube-system/<account>` to the API server, and works for the part of the daemon of that name. It asks
+    /// for its tokens as ourselves, the first when it first needs one, and shows no certificate.
+    pub fn client_as(&self, account: &str, kind: ClientKind, stop: StopToken) -> Client {
+        let ourselves = self.client(ACCOUNTS, kind, stop.clone());
+        let transport = Arc::new(WithHelper {
+            own: self.agent.nameless_sibling(),
+            helper: ourselves.clone(),
+        });
+        let tokens = ServiceAccount::new(account, ourselves, Arc::clone(&self.clock));
+        let auth = Arc::new(Auth::service_account(tokens));
+        self.client_over(transport, auth, account, kind, stop)
+    }
+
+    fn client_over(
+        &self,
+        transport: Arc<dyn Transport>,
+        auth: Arc<Auth>,
+        component: &str,
+        kind: ClientKind,
+        stop: StopToken,
+    ) -> Client {
         let bucket = match kind {
             ClientKind::Controllers => &self.controllers,
             ClientKind::Lease => &self.lease,
@@ -181,17 +267,35 @@ impl Connector {
         };
         Client::with_options(ClientOptions {
             base: self.server.clone(),
-            transport: Arc::new(self.agent.sibling()),
-            auth: Arc::clone(&self.auth),
+            transport,
+            auth,
             gate: self.gate.clone(),
             bucket: Some(Arc::clone(bucket)),
             component: component.to_owned(),
             stop,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
+            metrics: self.metrics.clone(),
         })
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Who asks for the tokens of service accounts, in the User-Agent. Source: ccm-behaviour.md 2.5.
+const ACCOUNTS: &str = "cloud-controller-manager";
+
+/// A transport that takes another client along when it is shut down.
+struct WithHelper {
+    own: Agent,
+    helper: Client,
+}
+
+impl Transport for WithHelper {
+    fn exchange(&self, request: &Request) -> Result<Response, http::Error> {
+        self.own.exchange(request)
+    }
+
+    fn shutdown(&self) {
+        self.own.shutdown();
+        self.helper.shutdown();
+    }
+}

@@ -168,10 +168,10 @@ impl Plugin {
             command: self.config.command.clone(),
             reason,
         };
-        if let Some((at, reason)) = &self.lock().failed {
-            if self.clock.now().saturating_duration_since(*at) < PAUSE {
-                return Err(failed(reason.clone()));
-            }
+        if let Some((at, reason)) = &self.lock().failed
+            && self.clock.now().saturating_duration_since(*at) < PAUSE
+        {
+            return Err(failed(reason.clone()));
         }
         let printed = exec_info(&self.config)
             .and_then(|info| process::run(&self.config, &info, &self.stop, self.time_limit))

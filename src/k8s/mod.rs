@@ -11,11 +11,12 @@ pub mod kubeconfig;
 pub mod patch;
 pub mod path;
 pub mod retry;
+pub mod service_account;
 mod status;
 pub mod types;
 pub mod watch;
 
 pub use call::{Call, PatchType, Review};
-pub use client::{Client, ClientOptions};
+pub use client::{Client, ClientMetrics, ClientOptions};
 pub use connect::{ClientKind, ConnectError, ConnectOptions, Connector, connect};
 pub use error::Error;

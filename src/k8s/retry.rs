@@ -24,6 +24,16 @@ pub enum Outcome {
     Final,
 }
 
+impl Outcome {
+    /// The answer's status, if there was one.
+    pub(super) fn code(self) -> Option<u16> {
+        match self {
+            Self::Status { code, .. } => Some(code),
+            Self::NotSent | Self::Broken | Self::Final => None,
+        }
+    }
+}
+
 /// What happened before this outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct History {

@@ -157,6 +157,13 @@ impl<T: Resource> WatchEvent<T> {
     /// # Errors
     /// The frame is no event, or its object lacks name, UID or version.
     pub fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+        if let Some(event) = Self::decode_usual(frame) {
+            return Ok(event);
+        }
+        Self::decode_in_steps(frame)
+    }
+
+    fn decode_in_steps(frame: &[u8]) -> Result<Self, FrameError> {
         let malformed = |error: serde_json::Error| FrameError::Malformed(error.to_string());
         let Envelope { type_, object } = serde_json::from_slice(frame).map_err(malformed)?;
         let object = object.get();
@@ -185,6 +192,37 @@ impl<T: Resource> WatchEvent<T> {
             return Ok(Self::Foreign { kind });
         }
         Decoded::decode(object).map(wrap).map_err(FrameError::Malformed)
+    }
+
+    /// A frame spelled as the API server spells those about objects, in one pass. Anything else, and anything odd, is for the two steps.
+    fn decode_usual(frame: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(frame).ok()?;
+        let (type_, rest) = text.strip_prefix(r#"{"type":""#)?.split_once(r#"","object":"#)?;
+        let wrap = match type_ {
+            "ADDED" => Self::Added,
+            "MODIFIED" => Self::Modified,
+            "DELETED" => Self::Deleted,
+            _ => return None,
+        };
+        let object = rest.strip_suffix('}')?;
+        let is_its_kind = object
+            .strip_prefix(r#"{"kind":""#)
+            .and_then(|rest| {
+                rest.strip_prefix(T::KIND)?
+                    .strip_prefix(r#"","apiVersion":"v1","#)
+            })
+            .or_else(|| {
+                let kind = object.strip_prefix(r#"{"apiVersion":"v1","kind":""#)?;
+                kind.strip_prefix(T::KIND)?.strip_prefix(r#"","#)
+            })
+            .is_some();
+        if !is_its_kind {
+            return None;
+        }
+        let object: T = serde_json::from_str(object).ok()?;
+        let meta = object.meta();
+        let is_known = !(meta.name.is_empty() || meta.uid.is_empty() || meta.resource_version.is_empty());
+        is_known.then(|| wrap(Decoded::Object(object)))
     }
 }
 
@@ -385,6 +423,52 @@ mod tests {
                     want,
                     "{separator:?}, {chunk}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_way_says_what_the_long_way_says() {
+        let usual = r#"{"kind":"Service","apiVersion":"v1","metadata":{"name":"a","namespace":"b","uid":"u","resourceVersion":"1"}}"#;
+        let sorted = usual.replace(
+            r#""kind":"Service","apiVersion":"v1""#,
+            r#""apiVersion":"v1","kind":"Service""#,
+        );
+        for (case, frame, is_short) in [
+            ("usual", event("ADDED", usual), true),
+            ("sorted", event("MODIFIED", &sorted), true),
+            ("gone", event("DELETED", usual), true),
+            ("an unknown type", event("MOVED", usual), false),
+            (
+                "another kind",
+                event("ADDED", &usual.replace("Service", "Services")),
+                false,
+            ),
+            (
+                "another version",
+                event("ADDED", &usual.replace("v1", "v2")),
+                false,
+            ),
+            (
+                "more after the object",
+                event("ADDED", &format!(r#"{usual},"x":{{}}"#)),
+                false,
+            ),
+            (
+                "without a version",
+                event("ADDED", &usual.replace(r#","resourceVersion":"1""#, "")),
+                false,
+            ),
+            (
+                "does not decode",
+                event("ADDED", &usual.replace(r#""b""#, "7")),
+                false,
+            ),
+        ] {
+            let short = WatchEvent::<Service>::decode_usual(frame.as_bytes());
+            assert_eq!(short.is_some(), is_short, "{case}");
+            if let Some(short) = short {
+                assert_eq!(Ok(short), WatchEvent::decode_in_steps(frame.as_bytes()), "{case}");
             }
         }
     }

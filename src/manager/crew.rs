@@ -1,27 +1,39 @@
-//! The controllers at work: each with its clients, recorder and threads.
+//! The controllers: each with its clients, recorder and threads. Their caches are filled from the beginning; they work once this replica
+//! leads.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Daemon;
+use super::endpoint::check_worker;
+use super::rotation::Effects;
 use crate::cloud::CloudProvider;
 use crate::config::PROGRAM;
 use crate::controllers::node::{NodeController, NodeSyncer, Share};
 use crate::controllers::node_lifecycle::{self, Lifecycle, Limit, Rules};
-use crate::controllers::service::{BackendView, ServiceController, Syncer};
+use crate::controllers::service::{BackendView, Cache, ServiceController, Syncer};
+use crate::controllers::{self, Running};
 use crate::events::{EventRecorder, recorder};
 use crate::informer::{Handler, Store, store};
+use crate::inspur::InspurCloud;
 use crate::k8s;
 use crate::k8s::connect::ClientKind;
 use crate::k8s::types::{Node, Service};
 use crate::runtime::stop::{HookGuard, StopToken};
 use crate::runtime::supervise::Supervisor;
+use crate::workqueue::QueueMetrics;
 
-/// The controllers that were started.
+/// The controllers that are enabled.
 pub(super) struct Crew<'a> {
     daemon: &'a Daemon<'a>,
+    /// Those who wait for our term, one for each controller.
+    waiting: Vec<Recruit>,
+    /// Has every Service synced again.
+    resync: Arc<Mutex<Option<Arc<ServiceController>>>>,
+    hired: bool,
     /// Wakes the workers when it is time to stop.
     hooks: Vec<HookGuard>,
     /// Held by every thread that writes.
@@ -34,6 +46,40 @@ pub(super) struct Crew<'a> {
     flushing: Receiver<()>,
     /// What events are sent with.
     events: k8s::Client,
+    running: Running,
+    /// Who was started, by the names of [`Running`].
+    started: Vec<&'static str>,
+}
+
+/// A controller that waits for our term.
+struct Recruit {
+    /// In [`Running`].
+    name: &'static str,
+    begin: Box<dyn FnOnce(Cache)>,
+    threads: Vec<Worker>,
+}
+
+/// A thread that may write.
+struct Worker {
+    name: String,
+    body: Box<dyn FnOnce(&StopToken) + Send>,
+}
+
+impl Recruit {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            begin: Box::new(|_| {}),
+            threads: Vec::new(),
+        }
+    }
+
+    fn thread(&mut self, name: impl Into<String>, body: impl FnOnce(&StopToken) + Send + 'static) {
+        self.threads.push(Worker {
+            name: name.into(),
+            body: Box::new(body),
+        });
+    }
 }
 
 /// A crew that was told to stop.
@@ -58,6 +104,7 @@ impl<'a> Crew<'a> {
             .client("events", ClientKind::Events, StopToken::never());
         let (clock, random) = (Arc::clone(&daemon.clock), Arc::clone(&daemon.random));
         let (recorder, sink) = recorder(PROGRAM, events.clone(), clock, random);
+        recorder.measured(&daemon.metrics);
         let stop = daemon.stop.token();
         threads.spawn("events", move || {
             let _unflushed: Sender<()> = unflushed;
@@ -65,6 +112,9 @@ impl<'a> Crew<'a> {
         });
         Self {
             daemon,
+            waiting: Vec::new(),
+            resync: Arc::default(),
+            hired: false,
             hooks: Vec::new(),
             alive,
             working,
@@ -72,6 +122,59 @@ impl<'a> Crew<'a> {
             recorder,
             flushing,
             events,
+            running: Running::new(&daemon.metrics),
+            started: Vec::new(),
+        }
+    }
+
+    /// Whether the controllers are ready to work.
+    pub(super) fn is_hired(&self) -> bool {
+        self.hired
+    }
+
+    /// Who takes events.
+    pub(super) fn recorder(&self) -> EventRecorder {
+        self.recorder.clone()
+    }
+
+    /// The cloud that the controllers will work with follows its config from now on.
+    pub(super) fn attach(&mut self, cloud: &InspurCloud) {
+        self.hired = true;
+        let resync = Arc::clone(&self.resync);
+        self.daemon.live.attach(Effects {
+            controls: cloud.controls(),
+            defaults_changed: Box::new(move || {
+                let controller = resync.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(controller) = &*controller {
+                    controller.sync_all();
+                }
+            }),
+        });
+    }
+
+    /// Starts to work: one controller after the other, with pauses where the flags want them. Source: ccm-behaviour.md 2.1 (10).
+    pub(super) fn begin(&mut self, threads: &mut Supervisor, cache: Cache) {
+        let interval = self.daemon.config.flags.controller_start_interval;
+        let mut delay = Duration::ZERO;
+        for Recruit {
+            name,
+            begin,
+            threads: workers,
+        } in std::mem::take(&mut self.waiting)
+        {
+            begin(cache);
+            self.running.begun(name);
+            self.started.push(name);
+            for Worker { name, body } in workers {
+                let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
+                threads.spawn(name, move || {
+                    let _alive = alive;
+                    if !stop.wait(delay) {
+                        body(&stop);
+                    }
+                });
+            }
+            delay += self.daemon.random.between(interval, 2 * interval);
         }
     }
 
@@ -82,8 +185,11 @@ impl<'a> Crew<'a> {
             writes,
             flushing,
             events,
+            running,
+            started,
             ..
         } = self;
+        started.into_iter().for_each(|name| running.ended(name));
         Leaving {
             working,
             writes,
@@ -93,7 +199,7 @@ impl<'a> Crew<'a> {
     }
 
     /// The service controller. Returns what it wants to hear of Nodes.
-    pub(super) fn start_services(
+    pub(super) fn prepare_services(
         &mut self,
         threads: &mut Supervisor,
         cloud: Arc<dyn CloudProvider>,
@@ -102,6 +208,7 @@ impl<'a> Crew<'a> {
         let (clock, random) = (Arc::clone(&self.daemon.clock), Arc::clone(&self.daemon.random));
         let (client, flags) = (self.client("service-controller"), &self.daemon.config.flags);
         let recorder = self.recorder.named("service-controller");
+        let mut recruit = Recruit::new("service");
         let (writer, services) = store::<Service>();
         let syncer = Syncer::new(
             cloud,
@@ -109,16 +216,30 @@ impl<'a> Crew<'a> {
             services.clone(),
             BackendView::new(nodes.clone()),
             recorder,
-        );
-        let controller = Arc::new(ServiceController::new(
-            syncer,
-            services.clone(),
             Arc::clone(&clock),
-            Arc::clone(&random),
-        ));
+        );
+        let controller = Arc::new(
+            ServiceController::new(
+                syncer,
+                services.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&random),
+                QueueMetrics::new(&self.daemon.metrics, "service"),
+            )
+            .measured(&self.daemon.metrics),
+        );
+        let ours = Arc::clone(&controller);
+        recruit.begin = Box::new(move |cache| ours.set_leading(cache));
+        *self.resync.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&controller));
+        self.daemon.view.show_services(Arc::clone(&controller));
+        let watched = Arc::clone(&controller);
+        check_worker(&self.daemon.checks, controllers::SERVICE, move || {
+            watched.longest_running()
+        });
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         self.daemon.reflect(
+            "services",
             "reflect-service",
             threads,
             writer,
@@ -126,23 +247,23 @@ impl<'a> Crew<'a> {
         );
         for worker in 0..flags.concurrent_service_syncs {
             let (controller, services, nodes) = (Arc::clone(&controller), services.clone(), nodes.clone());
-            self.spawn(threads, format!("service-{worker}"), move |stop| {
+            recruit.thread(format!("service-{worker}"), move |stop| {
                 if services.wait_synced(stop) && nodes.wait_synced(stop) {
                     controller.run_worker();
                 }
             });
         }
         let (resync, period) = (Arc::clone(&controller), flags.min_resync_period);
-        self.spawn(threads, "service-resync", move |stop| {
+        recruit.thread("service-resync", move |stop| {
             resync.run_resync(period, &*clock, &random, stop)
         });
+        self.waiting.push(recruit);
         controller.node_handler()
     }
 
     /// The node controller. Returns what it wants to hear of Nodes.
-    pub(super) fn start_nodes(
+    pub(super) fn prepare_nodes(
         &mut self,
-        threads: &mut Supervisor,
         cloud: Arc<dyn CloudProvider>,
         nodes: &Store<Node>,
     ) -> Handler<Node> {
@@ -156,13 +277,19 @@ impl<'a> Crew<'a> {
             recorder,
             Arc::clone(&clock),
             Arc::clone(&random),
+            &self.daemon.metrics,
         );
-        let controller = Arc::new(NodeController::new(syncer, clock, random));
+        let mut recruit = Recruit::new("cloud-node");
+        let controller = Arc::new(NodeController::new(syncer, clock, random, &self.daemon.metrics));
+        let watched = Arc::clone(&controller);
+        check_worker(&self.daemon.checks, controllers::NODE, move || {
+            watched.longest_running()
+        });
         let queue = Arc::clone(&controller);
         self.on_stop(move || queue.shut_down());
         for worker in 0..flags.concurrent_node_syncs {
             let (controller, nodes) = (Arc::clone(&controller), nodes.clone());
-            self.spawn(threads, format!("node-{worker}"), move |stop| {
+            recruit.thread(format!("node-{worker}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_worker();
                 }
@@ -178,22 +305,18 @@ impl<'a> Crew<'a> {
                 thread,
                 threads: threads_in_all,
             };
-            self.spawn(threads, format!("refresh-{thread}"), move |stop| {
+            recruit.thread(format!("refresh-{thread}"), move |stop| {
                 if nodes.wait_synced(stop) {
                     controller.run_refresh(share, period, stop);
                 }
             });
         }
+        self.waiting.push(recruit);
         controller.node_handler()
     }
 
     /// The node lifecycle controller.
-    pub(super) fn start_lifecycle(
-        &mut self,
-        threads: &mut Supervisor,
-        cloud: Arc<dyn CloudProvider>,
-        nodes: Store<Node>,
-    ) {
+    pub(super) fn prepare_lifecycle(&mut self, cloud: Arc<dyn CloudProvider>, nodes: Store<Node>) {
         let flags = &self.daemon.config.flags;
         let settings = node_lifecycle::Settings {
             period: flags.node_monitor_period,
@@ -211,32 +334,30 @@ impl<'a> Crew<'a> {
         let client = self.client("node-controller");
         let recorder = self.recorder.named(node_lifecycle::COMPONENT);
         let clock = Arc::clone(&self.daemon.clock);
-        let lifecycle = Lifecycle::new(cloud, client, nodes, recorder, settings, clock);
-        self.spawn(threads, "node-lifecycle", move |stop| lifecycle.run(stop));
+        let metrics = &self.daemon.metrics;
+        let lifecycle = Arc::new(Lifecycle::new(
+            cloud, client, nodes, recorder, settings, clock, metrics,
+        ));
+        let watched = Arc::clone(&lifecycle);
+        check_worker(&self.daemon.checks, controllers::NODE_LIFECYCLE, move || {
+            watched.longest_running()
+        });
+        self.daemon.view.show_lifecycle(Arc::clone(&lifecycle));
+        let mut recruit = Recruit::new("cloud-node-lifecycle");
+        recruit.thread("node-lifecycle", move |stop| lifecycle.run(stop));
+        self.waiting.push(recruit);
     }
 
-    /// A client that writes.
+    /// A client that writes, as ourselves or as the service account of that name.
     fn client(&mut self, component: &str) -> k8s::Client {
-        let client =
-            self.daemon
-                .api_server
-                .client(component, ClientKind::Controllers, self.daemon.stop.token());
+        let (api_server, stop) = (&self.daemon.api_server, self.daemon.stop.token());
+        let client = if self.daemon.config.flags.use_service_account_credentials {
+            api_server.client_as(component, ClientKind::Controllers, stop)
+        } else {
+            api_server.client(component, ClientKind::Controllers, stop)
+        };
         self.writes.push(client.clone());
         client
-    }
-
-    /// A thread that may write.
-    fn spawn(
-        &self,
-        threads: &mut Supervisor,
-        name: impl Into<String>,
-        body: impl FnOnce(&StopToken) + Send + 'static,
-    ) {
-        let (stop, alive) = (self.daemon.stop.token(), self.alive.clone());
-        threads.spawn(name, move || {
-            let _alive = alive;
-            body(&stop);
-        });
     }
 
     fn on_stop(&mut self, hook: impl Fn() + Send + Sync + 'static) {

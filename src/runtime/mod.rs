@@ -1,17 +1,21 @@
 //! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
-//! sentences in two languages, YAML.
+//! files that change, sentences in two languages, YAML, what a certificate says, what the system knows of the process.
 //!
-//! Knows nothing of ours; everyone may use it.
+//! Knows nothing else of ours but [`crate::metrics`]; everyone may use it.
 
 pub mod backoff;
 pub mod clock;
 pub mod gate;
+pub mod process;
 pub mod random;
+pub mod reload;
 pub mod secret;
 pub mod secret_source;
 pub mod sentence;
 pub mod stop;
 pub mod supervise;
+pub mod watched_file;
+pub mod x509;
 pub mod yaml;
 
 /// `error` and its causes in one clause: for a log line or an Event.

@@ -82,6 +82,27 @@ impl Supervisor {
     }
 }
 
+/// Spawns `body` on a thread that comes and goes with one piece of work, such as a connection. Its end is no news, and nobody
+/// waits for it when the process ends; what it holds it gives back by dropping it.
+///
+/// # Errors
+/// The system has no room for another thread; `body` is dropped.
+pub fn spawn_passing(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    debug_assert!(name.len() <= 15, "Linux cuts thread names at 15 bytes: {name}");
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(PASSING_STACK_SIZE)
+        .spawn(body)
+        .map(drop)
+}
+
+/// Enough for TLS on both sides and a question to the API server in between; code that is not optimised needs more.
+const PASSING_STACK_SIZE: usize = if cfg!(debug_assertions) {
+    1 << 20
+} else {
+    256 << 10
+};
+
 /// Address space, not memory: pages are used as they are touched. The deepest stack is JSON decoding inside TLS.
 const STACK_SIZE: usize = 1 << 20;
 

@@ -1,4 +1,5 @@
-//! A small Kubernetes API: namespaces, nodes, services, events and leases, with the semantics a controller leans on.
+//! A small Kubernetes API: namespaces, nodes, services, events, config maps and leases, and the reviews of tokens and access, with
+//! the semantics a controller leans on.
 //!
 //! Lists with pages of one snapshot, watches with bookmarks and 410, patches, conflicts, finalizers, status subresources,
 //! tokens and rules, and enough discovery and printing for `kubectl`. Its state, a request and the time make an answer;
@@ -27,6 +28,7 @@ mod object;
 mod patch;
 mod request;
 mod rest;
+mod review;
 mod schema;
 mod selector;
 mod service;

@@ -3,11 +3,15 @@
 //! Knows nothing of what a key names. A worker reads the object after it got the key, so that it sees every change
 //! whose key was added before.
 
+mod metrics;
 mod state;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use self::metrics::QueueMetrics;
+
+use self::metrics::{Counted, running};
 use self::state::{Outcome, State, Take};
 use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::Clock;
@@ -29,6 +33,8 @@ pub struct Options {
     /// Keys of one group are never handed out at once. Asked when a key is added, as a hint, and again when it is handed
     /// out, then with the queue locked: it must be quick and must not call the queue.
     pub group: Option<GroupOf>,
+    /// Where it is measured.
+    pub metrics: QueueMetrics,
 }
 
 /// The queue. Shared by those who add and those who work.
@@ -38,46 +44,70 @@ pub struct Options {
 /// - Fresh keys go before those that come back after a delay, mostly; there is no other order between keys, but when a
 ///   group becomes free, the next of its keys goes first, so that a worker goes on with the group it is at.
 pub struct WorkQueue {
-    state: Mutex<State>,
+    core: Arc<Core>,
     changed: Condvar,
     /// Held by the one worker that waits in [`WorkQueue::get_many`].
     gathering: Mutex<()>,
-    options: Options,
-    clock: Arc<dyn Clock>,
+    backoff: Backoff,
+    group: Option<GroupOf>,
+    counted: Counted,
     random: Arc<Random>,
 }
 
-/// The longest a worker sleeps before it looks at the clock again: guards against a clock that is moved from outside.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// What a scrape looks at, too.
+struct Core {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Core {
+    /// The state is whole even if a holder of its lock panicked: only the caller's group function can.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The longest a worker sleeps before it looks again. Every change wakes it: this guards against a mistake in that, and against a
+/// clock that is moved from outside.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 impl WorkQueue {
     /// An empty queue.
     pub fn new(options: Options, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+        let Options {
+            backoff,
+            group,
+            metrics,
+        } = options;
+        let state = Mutex::default();
+        let core = Arc::new(Core { state, clock });
         Self {
-            state: Mutex::default(),
+            counted: metrics.attach(&core),
+            core,
             changed: Condvar::new(),
             gathering: Mutex::default(),
-            options,
-            clock,
+            backoff,
+            group,
             random,
         }
     }
 
     /// Queues `key` now, whatever delay it waits for. Does nothing if it is queued, or after [`Self::shut_down`].
     pub fn add(&self, key: Key) {
-        let group = self.group(&key);
-        self.lock().add(key, group);
+        let (group, now) = (self.group_of(&key), self.now());
+        self.core.lock().add(key, group, now);
         self.changed.notify_one();
     }
 
     /// Queues `key` after `delay`, or earlier if it already waits for an earlier time. The next hand-out of the key
     /// answers this, even one that comes sooner for another reason.
     pub fn add_after(&self, key: Key, delay: Duration) {
+        self.counted.retries.inc();
         if delay.is_zero() {
             return self.add(key);
         }
-        let now = self.clock.now();
-        self.lock().add_at(key, now + delay);
+        let due = self.now() + delay;
+        self.core.lock().add_at(key, due);
         self.changed.notify_one();
     }
 
@@ -96,7 +126,7 @@ impl WorkQueue {
         if items.is_empty() {
             return items;
         }
-        let until = self.clock.now() + gather;
+        let until = self.now() + gather;
         while items.len() < max {
             match self.get_until(Some(until)) {
                 Some(item) => items.push(item),
@@ -108,11 +138,11 @@ impl WorkQueue {
 
     /// Waits for a key that may be handed out, at most until then.
     fn get_until(&self, until: Option<Instant>) -> Option<Item<'_>> {
-        let mut state = self.lock();
+        let mut state = self.core.lock();
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             match self.take(&mut state, now) {
-                Take::Key(key) => return Some(self.hand_out(state, key)),
+                Take::Key(key, waited) => return Some(self.hand_out(state, key, waited)),
                 Take::ShutDown => return None,
                 Take::Nothing(_) if until.is_some_and(|until| until <= now) => return None,
                 Take::Nothing(due) => {
@@ -133,22 +163,22 @@ impl WorkQueue {
 
     /// A key that may be handed out now, if there is one; does not wait.
     pub fn try_get(&self) -> Option<Item<'_>> {
-        let mut state = self.lock();
-        match self.take(&mut state, self.clock.now()) {
-            Take::Key(key) => Some(self.hand_out(state, key)),
+        let mut state = self.core.lock();
+        match self.take(&mut state, self.now()) {
+            Take::Key(key, waited) => Some(self.hand_out(state, key, waited)),
             Take::Nothing(_) | Take::ShutDown => None,
         }
     }
 
     /// Discards what is queued, takes nothing more and wakes every worker. Keys being processed are not interrupted.
     pub fn shut_down(&self) {
-        self.lock().shut_down();
+        self.core.lock().shut_down();
         self.changed.notify_all();
     }
 
     /// How many keys could be handed out if there were workers enough: not those that wait for their time.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.core.lock().len()
     }
 
     /// Whether [`Self::len`] is 0.
@@ -156,15 +186,28 @@ impl WorkQueue {
         self.len() == 0
     }
 
+    /// How long the key has been worked on that has been for longest; `None` while nobody works. Much longer than a worker can
+    /// take means that one hangs.
+    pub fn longest_running(&self) -> Option<Duration> {
+        let now = self.now();
+        let (_, longest) = running(self.core.lock().working(), now);
+        longest
+    }
+
+    fn now(&self) -> Instant {
+        self.core.clock.now()
+    }
+
     fn take(&self, state: &mut State, now: Instant) -> Take {
-        state.take(now, &|key| self.group(key))
+        state.take(now, &|key| self.group_of(key))
     }
 
-    fn group(&self, key: &str) -> Option<Group> {
-        self.options.group.as_ref().and_then(|group| group(key))
+    fn group_of(&self, key: &str) -> Option<Group> {
+        self.group.as_ref().and_then(|group| group(key))
     }
 
-    fn hand_out(&self, state: MutexGuard<'_, State>, key: Key) -> Item<'_> {
+    fn hand_out(&self, state: MutexGuard<'_, State>, key: Key, waited: Duration) -> Item<'_> {
+        self.counted.queued.observe(waited.as_secs_f64());
         // whoever sleeps knows nothing of keys and due times that came while this worker was awake
         if state.has_more() {
             self.changed.notify_one();
@@ -177,16 +220,17 @@ impl WorkQueue {
     }
 
     fn finish(&self, key: Key, outcome: Outcome) {
-        let now = self.clock.now();
-        self.lock().finish(key, outcome, now, |failures| {
-            self.options.backoff.delay(failures, &self.random)
+        let now = self.now();
+        let worked = self.core.lock().finish(key, outcome, now, |failures| {
+            self.backoff.delay(failures, &self.random)
         });
         self.changed.notify_one();
-    }
-
-    /// The state is whole even if a holder of its lock panicked: only the caller's group function can.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(worked) = worked {
+            self.counted.worked.observe(worked.as_secs_f64());
+        }
+        if outcome != Outcome::Done {
+            self.counted.retries.inc();
+        }
     }
 }
 
@@ -240,6 +284,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::metrics::Metrics;
     use crate::runtime::clock::{ManualClock, SystemClock};
 
     const BACKOFF: Backoff = Backoff {
@@ -252,6 +297,7 @@ mod tests {
         let options = Options {
             backoff: BACKOFF,
             group,
+            metrics: QueueMetrics::default(),
         };
         WorkQueue::new(options, clock, Arc::new(Random::from_seed(1)))
     }
@@ -290,6 +336,68 @@ mod tests {
             });
             assert_eq!(back, want, "{case}");
         }
+    }
+
+    #[test]
+    fn a_scrape_shows_each_queue_as_it_is() {
+        let (metrics, clock) = (Metrics::new(), ManualClock::new(SystemTime::UNIX_EPOCH));
+        let queue = |name| {
+            let options = Options {
+                backoff: BACKOFF,
+                group: None,
+                metrics: QueueMetrics::new(&metrics, name),
+            };
+            WorkQueue::new(options, Arc::new(clock.clone()), Arc::new(Random::from_seed(1)))
+        };
+        let (busy, idle) = (queue("busy"), queue("idle"));
+        for key in ["a", "b", "c", "a"] {
+            busy.add(key.into());
+        }
+        busy.add_after("d".into(), Duration::from_secs(900));
+        clock.advance(Duration::from_secs(2));
+        let first = taken(&busy).unwrap();
+        clock.advance(Duration::from_secs(3));
+        let second = taken(&busy).unwrap();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(
+            (busy.longest_running(), idle.longest_running()),
+            (Some(Duration::from_secs(4)), None)
+        );
+        let shown = |name: &str| {
+            let text = metrics.text();
+            let of_queue =
+                |line: &&str| line.contains(&format!("name=\"{name}\"")) && !line.contains("_bucket");
+            let number = |line: &str| line.replace(&format!("{{name=\"{name}\"}}"), "");
+            text.lines().filter(of_queue).map(number).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shown("busy"),
+            [
+                "workqueue_adds_total 3",
+                "workqueue_depth 1",
+                "workqueue_longest_running_processor_seconds 4",
+                "workqueue_queue_duration_seconds_sum 7",
+                "workqueue_queue_duration_seconds_count 2",
+                "workqueue_retries_total 1",
+                "workqueue_unfinished_work_seconds 5",
+                "workqueue_work_duration_seconds_sum 0",
+                "workqueue_work_duration_seconds_count 0",
+            ]
+        );
+        first.succeed();
+        second.retry_with_backoff();
+        let after = shown("busy");
+        for line in [
+            "workqueue_longest_running_processor_seconds 0",
+            "workqueue_retries_total 2",
+            "workqueue_unfinished_work_seconds 0",
+            "workqueue_work_duration_seconds_sum 5",
+        ] {
+            assert!(after.iter().any(|shown| shown == line), "{line}: {after:?}");
+        }
+        assert!(shown("idle").contains(&"workqueue_adds_total 0".into()));
+        drop(busy);
+        assert_eq!(shown("busy"), after, "one that is gone is left as it was");
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub(super) struct State {
     parked: HashMap<Group, VecDeque<Key>>,
     busy: HashSet<Group>,
     waiting: BTreeMap<(Instant, u64), Key>,
+    /// Since when each key that is handed out is worked on.
+    working: HashMap<Key, Instant>,
+    /// Additions that were more than a repetition.
+    adds: u64,
     serial: u64,
     turn: u64,
     shut_down: bool,
@@ -45,6 +49,8 @@ struct Entry {
     at: At,
     wait: Option<(Instant, u64)>,
     failures: u32,
+    /// When it was added, or its time came, if it has not been handed out since.
+    since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -65,8 +71,8 @@ enum At {
 /// What [`State::take`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Take {
-    /// Handed out. [`State::finish`] must follow.
-    Key(Key),
+    /// Handed out, after it was queued for so long. [`State::finish`] must follow.
+    Key(Key, Duration),
     /// Nothing may be handed out now; ask again after an addition, after a key is finished, or at the given time.
     Nothing(Option<Instant>),
     /// Nothing will be handed out any more.
@@ -92,8 +98,8 @@ const TURNS: u64 = 8;
 
 impl State {
     /// Queues `key` for its turn, now. `group` is where it seems to be; where it is counts when its turn comes.
-    pub(super) fn add(&mut self, key: Key, group: Option<Group>) {
-        self.queue(key, Lane::Fresh, group);
+    pub(super) fn add(&mut self, key: Key, group: Option<Group>, now: Instant) {
+        self.queue(key, Lane::Fresh, group, now);
     }
 
     /// Queues `key` at `due`, or earlier if it already waits for an earlier time.
@@ -128,6 +134,7 @@ impl State {
             let (key, said) = self.leave(place);
             let entry = self.entries.get_mut(&key).expect("a queued key has an entry");
             let is_busy = group.as_ref().is_some_and(|group| self.busy.contains(group));
+            let mut waited = Duration::ZERO;
             if is_busy {
                 entry.at = At::Parked;
                 let group = group.clone().expect("a busy group has a name");
@@ -140,6 +147,9 @@ impl State {
                 if let Some(wait) = entry.wait.take() {
                     self.waiting.remove(&wait);
                 }
+                let since = entry.since.take().unwrap_or(now);
+                waited = now.saturating_duration_since(since);
+                self.working.insert(Arc::clone(&key), now);
                 self.busy.extend(group);
             }
             // should it have left the group in whose name it came, the next one of that group moves up
@@ -148,25 +158,25 @@ impl State {
             }
             if !is_busy {
                 self.turn += 1;
-                return Take::Key(key);
+                return Take::Key(key, waited);
             }
         }
         Take::Nothing(self.next_due())
     }
 
-    /// Ends the processing of `key`. `backoff` tells the delay after so many earlier failures.
+    /// Ends the processing of `key`. `backoff` tells the delay after so many earlier failures. Returns how long it took.
     pub(super) fn finish(
         &mut self,
         key: Key,
         outcome: Outcome,
         now: Instant,
         backoff: impl FnOnce(u32) -> Duration,
-    ) {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return; // shut down meanwhile
-        };
+    ) -> Option<Duration> {
+        // nothing is known of it if the queue was shut down meanwhile
+        let begun = self.working.remove(&key)?;
+        let entry = self.entries.get_mut(&key)?;
         let At::Processing { group, again } = std::mem::take(&mut entry.at) else {
-            return;
+            return None;
         };
         let delay = match outcome {
             Outcome::Done => {
@@ -185,18 +195,21 @@ impl State {
             self.release_next(Arc::clone(group));
         }
         if let Some(lane) = again {
-            self.queue(Arc::clone(&key), lane, group);
+            self.serial += 1;
+            self.enter((lane, self.serial), Arc::clone(&key), group);
         }
         if let Some(delay) = delay {
             self.add_at(Arc::clone(&key), now + delay);
         }
         self.forget_if_idle(&key);
+        Some(now.saturating_duration_since(begun))
     }
 
     /// Drops what is queued and takes nothing more.
     pub(super) fn shut_down(&mut self) {
         *self = Self {
             shut_down: true,
+            adds: self.adds,
             ..Self::default()
         };
     }
@@ -211,11 +224,21 @@ impl State {
         !self.ready.is_empty() || !self.waiting.is_empty()
     }
 
+    /// Since when each key that is handed out is worked on.
+    pub(super) fn working(&self) -> impl Iterator<Item = Instant> {
+        self.working.values().copied()
+    }
+
+    /// How many keys were added since the beginning, or had their time come, that were not queued already.
+    pub(super) fn adds(&self) -> u64 {
+        self.adds
+    }
+
     fn next_due(&self) -> Option<Instant> {
         self.waiting.keys().next().map(|(due, _)| *due)
     }
 
-    fn queue(&mut self, key: Key, lane: Lane, group: Option<Group>) {
+    fn queue(&mut self, key: Key, lane: Lane, group: Option<Group>, now: Instant) {
         if self.shut_down {
             return;
         }
@@ -223,14 +246,25 @@ impl State {
         let place = (lane, self.serial);
         let entry = self.entries.entry(Arc::clone(&key)).or_default();
         match &mut entry.at {
-            At::Nowhere => self.enter(place, key, group),
+            At::Nowhere => {
+                entry.since = Some(now);
+                self.adds += 1;
+                self.enter(place, key, group);
+            }
             At::Ready { place: old, .. } if old.0 > lane => {
                 let old = *old;
                 self.leave(old);
                 self.enter(place, key, group);
             }
             At::Ready { .. } | At::Parked => {}
-            At::Processing { again, .. } => *again = Some(again.map_or(lane, |earlier| earlier.min(lane))),
+            At::Processing { again, .. } => match again {
+                Some(earlier) => *again = Some(lane.min(*earlier)),
+                None => {
+                    *again = Some(lane);
+                    entry.since = Some(now);
+                    self.adds += 1;
+                }
+            },
         }
     }
 
@@ -244,7 +278,7 @@ impl State {
                 .get_mut(&key)
                 .expect("a waiting key has an entry")
                 .wait = None;
-            self.queue(key, Lane::Delayed, None);
+            self.queue(key, Lane::Delayed, None, now);
         }
     }
 
@@ -341,12 +375,12 @@ mod tests {
 
     fn add(state: &mut State, key: Key) {
         let group = by_prefix(&key);
-        state.add(key, group);
+        state.add(key, group, Instant::now());
     }
 
     fn take(state: &mut State, now: Instant) -> Option<Key> {
         match state.take(now, &by_prefix) {
-            Take::Key(key) => Some(key),
+            Take::Key(key, _) => Some(key),
             _ => None,
         }
     }
@@ -468,13 +502,14 @@ mod tests {
         for name in ["1", "2", "3"] {
             add(&mut state, key(name));
         }
+        let handed_out = |name: &str| Take::Key(key(name), Duration::ZERO);
         let all_in_g = |_: &str| Some(Group::from("g"));
-        assert_eq!(state.take(now, &all_in_g), Take::Key(key("1")));
+        assert_eq!(state.take(now, &all_in_g), handed_out("1"));
         assert_eq!(state.take(now, &all_in_g), Take::Nothing(None));
         finish(&mut state, "1", Outcome::Done, now);
         let two_left = |key: &str| (key != "2").then(|| Group::from("g"));
-        assert_eq!(state.take(now, &two_left), Take::Key(key("2")));
-        assert_eq!(state.take(now, &two_left), Take::Key(key("3")));
+        assert_eq!(state.take(now, &two_left), handed_out("2"));
+        assert_eq!(state.take(now, &two_left), handed_out("3"));
     }
 
     #[test]
@@ -499,7 +534,7 @@ mod tests {
         let (mut seen, mut last) = (0, now);
         loop {
             match state.take(last, &by_prefix) {
-                Take::Key(key) => {
+                Take::Key(key, _) => {
                     finish(&mut state, &key, Outcome::Done, last);
                     seen += 1;
                 }
@@ -526,6 +561,42 @@ mod tests {
         state.add_at(key("d"), now);
         assert_eq!(state.take(now + SECOND, &by_prefix), Take::ShutDown);
         assert_eq!((state.len(), state.entries.len()), (0, 0));
+    }
+
+    #[test]
+    fn waits_and_work_are_measured_and_repetitions_are_not_counted() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let at = |seconds| start + SECOND * seconds;
+        let handed_out = |seconds| Take::Key(key("a"), SECOND * seconds);
+        let end = |state: &mut State, outcome, now| state.finish(key("a"), outcome, now, |_| SECOND * 20);
+        for second in [0, 1, 2] {
+            state.add(key("a"), None, at(second));
+        }
+        assert_eq!((state.adds(), state.take(at(5), &by_prefix)), (1, handed_out(5)));
+        assert_eq!(state.working().collect::<Vec<_>>(), [at(5)]);
+        for second in [6, 7] {
+            state.add(key("a"), None, at(second));
+        }
+        assert_eq!(end(&mut state, Outcome::Done, at(8)), Some(SECOND * 3));
+        assert_eq!((state.adds(), state.working().count()), (2, 0));
+        assert_eq!(
+            state.take(at(9), &by_prefix),
+            handed_out(3),
+            "since it was added again"
+        );
+        assert_eq!(end(&mut state, Outcome::Failed, at(9)), Some(Duration::ZERO));
+        assert_eq!(
+            (state.adds(), state.take(at(28), &by_prefix)),
+            (2, Take::Nothing(Some(at(29))))
+        );
+        assert_eq!(
+            state.take(at(31), &by_prefix),
+            handed_out(0),
+            "a delay is no wait in the queue"
+        );
+        state.shut_down();
+        assert_eq!(end(&mut state, Outcome::Done, at(32)), None);
+        assert_eq!((state.adds(), state.working().count()), (3, 0));
     }
 
     #[derive(Debug, Clone)]
@@ -582,7 +653,7 @@ mod tests {
         let name = |key: u8| -> Key { key.to_string().into() };
         let mut step = |op: &Op, state: &mut State, model: &mut Model| match *op {
             Op::Add(k) => {
-                state.add(name(k), model.group(k));
+                state.add(name(k), model.group(k), now);
                 model.owe(k, now);
                 true
             }
@@ -594,7 +665,7 @@ mod tests {
             }
             Op::Take => {
                 match state.take(now, &|key| model.group(key.parse().unwrap())) {
-                    Take::Key(key) => {
+                    Take::Key(key, _) => {
                         let k: u8 = key.parse().unwrap();
                         let due = model.owed.remove(&k).expect("handed out unasked");
                         assert!(due <= now, "{k} handed out before its time");
@@ -649,7 +720,7 @@ mod tests {
         }
         assert_eq!(model.owed, BTreeMap::new(), "adds were lost");
         assert_eq!((state.len(), state.busy.len(), state.parked.len()), (0, 0, 0));
-        assert_eq!(state.fresh_of.len(), 0);
+        assert_eq!((state.fresh_of.len(), state.working.len()), (0, 0));
         let kept: BTreeSet<_> = state.entries.keys().collect();
         assert!(kept.is_empty(), "remembered for nothing: {kept:?}");
     }

@@ -9,6 +9,7 @@ mod nodes;
 mod process;
 mod report;
 mod start;
+mod whole;
 mod world;
 
 use report::Report;
@@ -16,7 +17,7 @@ use report::Report;
 type Figure = fn(&Report);
 
 /// Each by its name, in the order they are printed.
-const FIGURES: [(&str, Figure); 9] = [
+const FIGURES: [(&str, Figure); 13] = [
     ("size", start::sizes),
     ("start", start::first_list),
     ("small", memory::small_cluster),
@@ -26,6 +27,10 @@ const FIGURES: [(&str, Figure); 9] = [
     ("slow", load::slow),
     ("nodes", nodes::joining),
     ("passes", nodes::passes),
+    ("health", whole::health),
+    ("whole", whole::small),
+    ("crowd", whole::large),
+    ("failover", whole::failover),
 ];
 
 fn main() {

@@ -113,7 +113,7 @@ pub(crate) fn tell_rest(report: &Report, daemon: &Daemon) {
 }
 
 /// A Node as a kubelet of a busy machine writes it, 10 KB as JSON.
-fn large_node(number: usize, heartbeat: u32) -> Value {
+pub(crate) fn large_node(number: usize, heartbeat: u32) -> Value {
     let name = format!("node-{number:05}.cn-north-3.compute.example");
     let time = format!("2026-11-25T00:00:{:02}Z", heartbeat % 60);
     let condition = |kind: &str, status: &str, reason: &str| {

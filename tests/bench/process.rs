@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloud_provider_inspur::runtime::stop::StopToken;
@@ -42,7 +43,9 @@ pub(crate) struct Activity {
 impl Daemon {
     /// Starts it; what it logs goes to a file in `dir`.
     pub(crate) fn start(dir: &Path, args: &[String]) -> Self {
-        let log = dir.join("daemon.log");
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = dir.join(format!("daemon-{number}.log"));
         let child = Command::new(program())
             .args(args)
             .stdin(Stdio::null())
@@ -57,6 +60,14 @@ impl Daemon {
     pub(crate) fn is_running(&self) -> bool {
         // what has ended and is not reaped has no memory
         self.proc("status").contains("VmRSS:")
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status();
+        assert!(status.expect("kill exists").success(), "kill -{name}");
     }
 
     /// What it logged.

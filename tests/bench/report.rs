@@ -67,6 +67,16 @@ impl fmt::Display for Millis {
     }
 }
 
+/// How often.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct PerSecond(pub(crate) f64);
+
+impl fmt::Display for PerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} /s", self.0)
+    }
+}
+
 /// How many times as much.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) struct Times(pub(crate) f64);

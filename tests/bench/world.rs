@@ -15,7 +15,7 @@ use crate::process::Daemon;
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-const TOKEN: &str = "bench-token";
+pub(crate) const TOKEN: &str = "bench-token";
 
 /// A simulated cloud and a simulated Kubernetes API, on sockets.
 pub(crate) struct World {
@@ -40,7 +40,7 @@ impl World {
         }
     }
 
-    /// Starts the daemon, by default as its flags are by default. It knows of no instances API.
+    /// Starts the daemon with these flags, and others by default, but for election and endpoint, which are off. It knows of no instances API.
     pub(crate) fn start(&self, flags: &[&str]) -> Daemon {
         self.start_on(
             &Account::named("demo").cloud_config(&self.cloud_server.url()),
@@ -68,13 +68,23 @@ impl World {
                 self.file("cloud-config", cloud_config).display()
             ),
         ];
+        // the last of a flag counts
+        args.extend(["--leader-elect=false", "--secure-port=0"].map(str::to_owned));
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         Daemon::start(self.dir.path(), &args)
     }
 
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    /// Where a file of that name is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        std::fs::write(&path, text).expect("the folder is writable");
+        // another daemon may be reading it
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(text) {
+            std::fs::write(&path, text).expect("the folder is writable");
+        }
         path
     }
 

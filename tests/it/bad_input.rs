@@ -209,8 +209,21 @@ fn flags_that_make_no_sense_are_refused_all_at_once() {
             &["--controllers=service-controller"],
             &["service-controller", "service-lb-controller"],
         ),
-        ("election", &["--leader-elect=true"], &["--leader-elect"]),
-        ("the endpoint", &["--secure-port=10258"], &["--secure-port", "0"]),
+        (
+            "election",
+            &["--leader-elect-lease-duration=5s"],
+            &[
+                "--leader-elect-lease-duration",
+                "5s",
+                "--leader-elect-renew-deadline",
+                "10s",
+            ],
+        ),
+        (
+            "the endpoint",
+            &["--tls-cert-file=/tls.crt", "--tls-min-version=SSLv3"],
+            &["--tls-private-key-file", "SSLv3", "VersionTLS12"],
+        ),
         ("a word", &["run"], &["run"]),
     ] {
         is_refused(case, args, wanted);

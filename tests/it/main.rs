@@ -14,14 +14,22 @@ mod support;
 mod api_faults;
 /// Wrong flags, files, annotations, SLBs and answers: a clear error, nothing written, everything else goes on.
 mod bad_input;
+/// A Lease with nonsense in it, or of somebody else's making.
+mod bad_lease;
+/// `check-config`: what it finds, and that it changes nothing.
+mod check_config;
 /// Two clusters on one SLB.
 mod clusters;
 /// Killed between any two calls, a restart ends in the same state.
 mod crash;
 /// `make demo`.
 mod demo;
+/// The HTTPS endpoint, by curl.
+mod endpoint;
 /// `deploy/examples`, applied by kubectl.
 mod examples;
+/// Two replicas: take-over, and never two that write.
+mod failover;
 /// A Service's whole life.
 mod lifecycle;
 /// A Service that changes its SLB, its type, its class.
@@ -34,8 +42,12 @@ mod node_schedule;
 mod nodes;
 /// Ports that somebody else holds.
 mod ports;
+/// Files that change while it runs.
+mod rotation;
 /// Nothing secret in any output.
 mod secrets;
+/// Each controller as a service account of its own.
+mod service_accounts;
 /// An unchanged world is only read.
 mod steady;
 /// The whole road in one thread, without a socket.

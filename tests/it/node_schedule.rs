@@ -18,6 +18,7 @@ use cloud_provider_inspur::events::recorder;
 use cloud_provider_inspur::informer::{Reflector, Step, store};
 use cloud_provider_inspur::k8s;
 use cloud_provider_inspur::k8s::types::Node;
+use cloud_provider_inspur::metrics::Metrics;
 use cloud_provider_inspur::runtime::clock::{Clock, ManualClock};
 use cloud_provider_inspur::runtime::random::Random;
 use cloud_provider_inspur::runtime::stop::StopToken;
@@ -72,7 +73,7 @@ impl Daemon {
             let (recorder, _) = recorder(component, client.clone(), Arc::clone(clock), Arc::clone(random));
             recorder
         };
-        let (writer, nodes) = store();
+        let ((writer, nodes), metrics) = (store(), &Metrics::new());
         let syncer = NodeSyncer::new(
             Arc::clone(&inspur),
             client.clone(),
@@ -80,8 +81,9 @@ impl Daemon {
             recorder("cloud-node-controller"),
             Arc::clone(clock),
             Arc::clone(random),
+            metrics,
         );
-        let controller = NodeController::new(syncer, Arc::clone(clock), Arc::clone(random));
+        let controller = NodeController::new(syncer, Arc::clone(clock), Arc::clone(random), metrics);
         let handlers = vec![controller.node_handler()];
         let (recorder, clock, random) = (recorder(COMPONENT), Arc::clone(clock), Arc::clone(random));
         Self {
@@ -92,6 +94,7 @@ impl Daemon {
                 recorder,
                 SETTINGS,
                 Arc::clone(&clock),
+                metrics,
             ),
             nodes: Reflector::new(client, writer, handlers, clock, random),
             controller,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cloud_provider_inspur::cloud::CloudProvider;
-use cloud_provider_inspur::controllers::service::{BackendView, ServiceController, Syncer};
+use cloud_provider_inspur::controllers::service::{BackendView, Cache, ServiceController, Syncer};
 use cloud_provider_inspur::events::{self, EventSink, recorder};
 use cloud_provider_inspur::informer::{self, Reflector, store};
 use cloud_provider_inspur::inspur::api::{Credentials, Limit, Retrying};
@@ -13,6 +13,7 @@ use cloud_provider_inspur::inspur::name::ClusterId;
 use cloud_provider_inspur::inspur::{InspurCloud, Options};
 use cloud_provider_inspur::k8s;
 use cloud_provider_inspur::k8s::types::{Node, Service};
+use cloud_provider_inspur::metrics::Metrics;
 use cloud_provider_inspur::runtime::backoff::Backoff;
 use cloud_provider_inspur::runtime::clock::{Clock, ManualClock};
 use cloud_provider_inspur::runtime::gate::Gate;
@@ -23,6 +24,7 @@ use cloud_provider_inspur::sim::api_server::{ApiServer, Resource};
 use cloud_provider_inspur::sim::cloud::{Account, Cloud, SLB_PATH, Seed};
 use cloud_provider_inspur::sim::faults::{Effect, Rule};
 use cloud_provider_inspur::sim::server::InProcess;
+use cloud_provider_inspur::workqueue::QueueMetrics;
 use serde_json::json;
 
 use crate::support::fixtures::{node, service};
@@ -71,8 +73,16 @@ impl Steps {
             services.clone(),
             BackendView::new(nodes),
             recorder,
+            Arc::clone(&shared),
         );
-        let controller = ServiceController::new(syncer, services, Arc::clone(&shared), Arc::clone(&random));
+        let controller = ServiceController::new(
+            syncer,
+            services,
+            Arc::clone(&shared),
+            Arc::clone(&random),
+            QueueMetrics::default(),
+        );
+        controller.set_leading(Cache::Fresh);
         let handlers = (
             vec![controller.service_handler()],
             vec![controller.node_handler()],
@@ -145,7 +155,8 @@ pub fn inspur(
         },
     };
     let (clock, stop) = (Arc::clone(clock), StopToken::never());
-    Arc::new(InspurCloud::new(options, transport, Gate::open(), clock, stop))
+    let (gate, metrics) = (Gate::open(), Metrics::new());
+    Arc::new(InspurCloud::new(options, transport, gate, clock, stop, &metrics))
 }
 
 #[test]

@@ -17,21 +17,25 @@ use crate::inspur::name::ClusterId;
 use crate::runtime::secret::Secret;
 use crate::runtime::secret_source::SecretSource;
 
+mod change;
 mod check;
 mod error;
 pub mod keys;
 mod read;
 
+pub use change::Change;
 pub use error::{Error, Problem};
 use keys::{KEYS, Key, Kind};
 use read::Contents;
 
 /// A larger file is no cloud config.
-const MAX_BYTES: u64 = 1 << 20;
+pub const MAX_BYTES: u64 = 1 << 20;
 
 /// A cloud config whose every value has been checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CloudConfig {
+    /// The file.
+    pub path: PathBuf,
     /// Base URL of the SLB API, without a slash at its end.
     pub slb_url: String,
     /// Base URL of the ECS API, without a slash at its end. `None`: no instance API.
@@ -67,28 +71,35 @@ pub struct Loaded {
 
 /// Reads the file at `path`, and checks it, the secrets' files and the CA file.
 pub fn load(path: &Path) -> Loaded {
-    let failed = |problem| Loaded {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Err(source) => failed(path, Problem::Unreadable(source)),
+        Ok(size) if size as u64 > MAX_BYTES => failed(path, Problem::NotText),
+        Ok(_) => from_bytes(path, &bytes),
+    }
+}
+
+/// Checks what was read from `path`, as [`load`] does.
+pub fn from_bytes(path: &Path, bytes: &[u8]) -> Loaded {
+    // the 2020 controller took a file with comments in GBK; a value in it is refused where it is checked
+    let text = String::from_utf8_lossy(bytes);
+    let is_utf8 = matches!(text, Cow::Borrowed(_));
+    if is_utf8 || read::gives_a_key(&text) {
+        parse(path, &text)
+    } else {
+        failed(path, Problem::NotText)
+    }
+}
+
+fn failed(path: &Path, problem: Problem) -> Loaded {
+    Loaded {
         config: Err(vec![Error {
             path: path.to_owned(),
             line: None,
             problem,
         }]),
         warnings: Vec::new(),
-    };
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Err(source) => return failed(Problem::Unreadable(source)),
-        Ok(size) if size as u64 > MAX_BYTES => return failed(Problem::NotText),
-        Ok(_) => {}
-    }
-    // the 2020 controller took a file with comments in GBK; a value in it is refused where it is checked
-    let text = String::from_utf8_lossy(&bytes);
-    let is_utf8 = matches!(text, Cow::Borrowed(_));
-    if is_utf8 || read::gives_a_key(&text) {
-        parse(path, &text)
-    } else {
-        failed(Problem::NotText)
     }
 }
 
@@ -291,6 +302,7 @@ impl<'a> Reader<'a> {
         let ecs_url = self.checked("ecsUrl-pre", check::url).map(base_url);
         let credentials = self.credentials();
         let config = CloudConfig {
+            path: self.path.to_owned(),
             slb_url: slb_url.unwrap_or_default(),
             ecs_url,
             ca_file: self.ca_file(),

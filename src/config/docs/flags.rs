@@ -1,6 +1,7 @@
 //! The page of flags.
 
 use super::{Language, Page, Section, check, code, codes, prose};
+use crate::config::flags::help::EXIT_CODES;
 use crate::config::flags::table::{Effect, FLAGS, Flag, Group};
 use crate::runtime::sentence::Sentence;
 
@@ -66,13 +67,22 @@ fn flags_page(language: Language) -> Page {
             })
             .collect(),
     };
+    let exit_codes = Section {
+        heading: say("Exit codes", "退出码"),
+        intro: "",
+        columns: vec![say("Code", "退出码"), say("Meaning", "含义")],
+        rows: EXIT_CODES
+            .iter()
+            .map(|(number, sentence)| vec![code(&number.to_string()), prose(language.of(*sentence))])
+            .collect(),
+    };
     Page {
         title: say("Flags", "命令行参数"),
         intro: language.of(FLAGS_INTRO),
         sections: Group::ALL
             .into_iter()
             .filter_map(section)
-            .chain([without_effect])
+            .chain([without_effect, exit_codes])
             .collect(),
     }
 }
@@ -84,11 +94,15 @@ booleans: `--flag` is true, and a value must be joined (`--flag=false`). An unde
 is given twice the last value counts; lists grow. Durations are written as Go writes them: `1m30s`, `12h`.
 
 An unknown flag, a value that is not allowed, or an argument that is no flag is an error. All errors of the command line and of
-the [cloud config](cloud-config.md) are printed together, and the exit code is 1.",
+the [cloud config](cloud-config.md) are printed together, before anything starts, and the exit code is 1.
+
+The word `check-config`, before or after the flags, asks whether the program could run with them; it changes nothing.",
     "\
 参数的拼写与 Kubernetes 的 cloud-controller-manager 一致。`--flag=value` 与 `--flag value` 等价；布尔参数除外：`--flag` 表示 true，
 取值必须用等号连接（`--flag=false`）。名称中的下划线等同于连字符。重复给出的参数以最后一次为准；列表则累加。时长使用 Go
 的写法：`1m30s`、`12h`。
 
-未知参数、不允许的取值以及不是参数的内容都是错误。命令行和[云配置](cloud-config.md)的所有错误会一并输出，退出码为 1。",
+未知参数、不允许的取值以及不是参数的内容都是错误。命令行和[云配置](cloud-config.md)的所有错误会在启动任何部分之前一并输出，退出码为 1。
+
+在参数之前或之后加上 `check-config`，只检查程序能否以这些参数运行，不做任何更改。",
 );

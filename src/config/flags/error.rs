@@ -44,12 +44,20 @@ pub enum Error {
         why: &'static str,
     },
     /// An argument that is no flag.
-    #[error("unexpected argument {found:?}{}", .boolean.map(|flag| format!(": to set --{flag}, write --{flag}={found}")).unwrap_or_default())]
+    #[error("unexpected argument {found:?}{}{}", crate::config::suggestion("", *.nearest), .boolean.map(|flag| format!(": to set --{flag}, write --{flag}={found}")).unwrap_or_default())]
     Positional {
         /// As given.
         found: String,
+        /// The command that may have been meant.
+        nearest: Option<&'static str>,
         /// The boolean flag before it, whose value it may have been meant to be.
         boolean: Option<&'static str>,
+    },
+    /// Something else than a Lease is to be held, while there is an election. The reason is upstream's.
+    #[error("--leader-elect-resource-lock is {found:?}: resourceLock value must be \"leases\"")]
+    ResourceLock {
+        /// As given.
+        found: String,
     },
     /// `--controllers` has a name that no controller has.
     #[error("{name:?} is not in the list of known controllers{}", crate::config::suggestion("", *.nearest))]

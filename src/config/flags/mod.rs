@@ -11,19 +11,24 @@ use std::time::Duration;
 use lexopt::{Arg, Parser};
 
 use super::Warning;
-use super::controllers::{CONTROLLERS, Selection};
+use super::controllers::Selection;
 use super::nearest::nearest;
 use super::values;
-use crate::logging::Format;
+use crate::logging::{Format, Modules};
+use crate::{leader_election, serve};
 
+mod access;
+mod election;
 mod error;
 pub(super) mod help;
+mod resolve;
+mod serving;
 pub mod table;
 
 pub use error::Error;
-use table::{Effect, FLAGS, Flag, Kind, PROVIDERS};
+use table::{Effect, FLAGS, Flag, Kind};
 
-/// What the command line says, checked. Flags that only have one allowed value yet are not here.
+/// What the command line says, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flags {
     /// Where the Kubernetes API is and who we are; `None` for in-cluster.
@@ -60,11 +65,35 @@ pub struct Flags {
     pub kube_api_qps: Option<f64>,
     /// Requests to it at once before `kube_api_qps` limits them; at least one.
     pub kube_api_burst: u32,
+    /// Between the starts of two controllers, at least; at most twice that.
+    pub controller_start_interval: Duration,
+    /// Whether each controller writes as a service account of its own.
+    pub use_service_account_credentials: bool,
+    /// Which lease to hold while controllers run; `None` for none.
+    pub election: Option<leader_election::Options>,
+    /// How the HTTPS endpoint is served; `None` for no endpoint.
+    pub serving: Option<serve::Options>,
+    /// Whether `/debug/flags/v` answers.
+    pub profiling: bool,
     /// How much is logged: see [`crate::logging::levels`].
     pub verbosity: u32,
+    /// Which modules log more.
+    pub vmodule: Modules,
     /// How it is logged.
     pub logging_format: Format,
 }
+
+/// What the program is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Its job.
+    Run,
+    /// Say whether it could.
+    CheckConfig,
+}
+
+/// The word for [`Command::CheckConfig`].
+pub const CHECK_CONFIG: &str = "check-config";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -73,8 +102,10 @@ pub enum Parsed {
     Help,
     /// `--version`, likewise.
     Version,
-    /// To run.
-    Run {
+    /// To do something with what the flags say.
+    Do {
+        /// What.
+        command: Command,
         /// The flags, or everything that is wrong with them.
         flags: Result<Box<Flags>, Vec<Error>>,
         /// The cloud config's file, also when something else is wrong.
@@ -97,7 +128,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Parsed {
     let mut warnings = given.without_effect();
     let cloud_config = given.non_empty("cloud-config").map(PathBuf::from);
     let flags = given.resolve(cloud_config.clone().unwrap_or_default(), &mut warnings);
-    Parsed::Run {
+    Parsed::Do {
+        command: given.command.unwrap_or(Command::Run),
         flags: if given.errors.is_empty() {
             Ok(Box::new(flags))
         } else {
@@ -112,6 +144,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Parsed {
 #[derive(Default)]
 struct Given {
     values: BTreeMap<&'static str, Vec<String>>,
+    command: Option<Command>,
     errors: Vec<Error>,
 }
 
@@ -136,10 +169,18 @@ impl Given {
                 Ok(Some(Arg::Short(letter))) => self.short(letter, &mut parser),
                 // upstream takes an empty argument for none
                 Ok(Some(Arg::Value(value))) if value.is_empty() => {}
-                Ok(Some(Arg::Value(value))) => self.errors.push(Error::Positional {
-                    found: value.to_string_lossy().into_owned(),
-                    boolean: before,
-                }),
+                Ok(Some(Arg::Value(value))) if value == CHECK_CONFIG && self.command.is_none() => {
+                    self.command = Some(Command::CheckConfig);
+                }
+                Ok(Some(Arg::Value(value))) => {
+                    let found = value.to_string_lossy().into_owned();
+                    let nearest = nearest(&found, [CHECK_CONFIG]).filter(|_| self.command.is_none());
+                    self.errors.push(Error::Positional {
+                        found,
+                        nearest,
+                        boolean: before,
+                    });
+                }
                 Err(_) => unreachable!("every flag's value is taken at once"),
             }
         }
@@ -244,6 +285,16 @@ impl Given {
         entries.map(|entry| entry.trim().to_owned()).collect()
     }
 
+    /// The values, one by one as given.
+    fn every(&self, name: &'static str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Likewise, in one piece.
+    fn as_given(&self, name: &'static str) -> String {
+        self.every(name).join(",")
+    }
+
     fn without_effect(&self) -> Vec<Warning> {
         let given = FLAGS.iter().filter(|flag| self.values.contains_key(flag.name));
         given
@@ -255,110 +306,6 @@ impl Given {
                 }),
             })
             .collect()
-    }
-
-    fn refuse(&mut self, flag: &'static str, allowed: &str) {
-        let (found, allowed) = (self.last(flag).to_owned(), allowed.to_owned());
-        self.errors.push(Error::Value { flag, found, allowed });
-    }
-
-    /// Checks what the table does not. When there are errors, what it returns means nothing.
-    fn resolve(&mut self, cloud_config: PathBuf, warnings: &mut Vec<Warning>) -> Flags {
-        let provider = self.last("cloud-provider");
-        if provider.is_empty() {
-            let why = "it must be incloud";
-            self.errors.push(Error::Empty {
-                flag: "cloud-provider",
-                why,
-            });
-        } else if !PROVIDERS.contains(&provider) {
-            self.refuse("cloud-provider", "must be incloud or its alias inspur");
-        }
-        if cloud_config.as_os_str().is_empty() {
-            let why = "it must name the file with the cloud's addresses and credentials";
-            self.errors.push(Error::Empty {
-                flag: "cloud-config",
-                why,
-            });
-        }
-        if self.is_true("leader-elect") {
-            self.refuse(
-                "leader-elect",
-                "must be false: there is no leader election yet, so run one replica only",
-            );
-        }
-        if self.last("secure-port") != "0" {
-            self.refuse("secure-port", "must be 0: there is no HTTPS endpoint yet");
-        }
-        let qps: f64 = self.number("kube-api-qps");
-        if qps == 0.0 {
-            self.refuse(
-                "kube-api-qps",
-                "must not be 0: a number below 0 switches the limit off",
-            );
-        }
-        for flag in ["node-monitor-period", "node-status-update-frequency"] {
-            if self.duration(flag).is_zero() {
-                self.refuse(flag, "must be longer than 0");
-            }
-        }
-        let node_syncs: usize = self.number("concurrent-node-syncs");
-        Flags {
-            kubeconfig: self.non_empty("kubeconfig").map(PathBuf::from),
-            master: self.non_empty("master"),
-            cloud_config,
-            cluster_name: self.last("cluster-name").to_owned(),
-            controllers: self.controllers(warnings),
-            concurrent_service_syncs: self.number("concurrent-service-syncs"),
-            concurrent_node_syncs: node_syncs,
-            concurrent_node_status_updates: match self.number("concurrent-node-status-updates") {
-                0 => node_syncs,
-                threads => threads,
-            },
-            node_status_update_frequency: self.duration("node-status-update-frequency"),
-            node_monitor_period: self.duration("node-monitor-period"),
-            node_startup_grace_period: self.duration("node-startup-grace-period"),
-            node_deletion_confirmations: self.number("node-deletion-confirmations"),
-            node_deletion_brake_percent: self.number("node-deletion-brake-percent"),
-            node_deletion_brake_window: self.duration("node-deletion-brake-window"),
-            min_resync_period: self.duration("min-resync-period"),
-            kube_api_qps: (qps > 0.0).then_some(qps),
-            kube_api_burst: self.number("kube-api-burst"),
-            verbosity: self.number("v"),
-            logging_format: match self.last("logging-format") {
-                "json" => Format::Json,
-                _ => Format::Text,
-            },
-        }
-    }
-
-    fn duration(&self, flag: &'static str) -> Duration {
-        // one that is none was reported when it was given
-        values::duration(self.last(flag)).unwrap_or_default()
-    }
-
-    fn controllers(&mut self, warnings: &mut Vec<Warning>) -> Selection {
-        match Selection::new(self.list("controllers")) {
-            Ok(selection) => {
-                let absent = selection.named().filter(|controller| !controller.here);
-                warnings.extend(absent.map(|controller| Warning::ControllerNotHere {
-                    name: controller.name,
-                }));
-                if !CONTROLLERS.iter().any(|c| c.here && selection.enables(c.name)) {
-                    warnings.push(Warning::NothingToRun);
-                }
-                selection
-            }
-            Err(unknown) => {
-                let names = || CONTROLLERS.iter().flat_map(|c| [c.name, c.alias]);
-                self.errors
-                    .extend(unknown.into_iter().map(|name| Error::UnknownController {
-                        nearest: nearest(&name, names()),
-                        name,
-                    }));
-                Selection::new([]).expect("nothing names no unknown controller")
-            }
-        }
     }
 }
 

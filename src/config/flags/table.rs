@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
+use super::serving::sni_pair;
 use crate::config::values;
+use crate::logging::Modules;
 use crate::runtime::sentence::Sentence;
 
 /// One flag.
@@ -48,6 +50,12 @@ pub enum Kind {
     Text,
     /// Texts, by comma and by repeating the flag.
     List,
+    /// Whole numbers, likewise.
+    Ints,
+    /// `certificate,key` or `certificate,key:name,…`, by repeating the flag.
+    SniPair,
+    /// `pattern=N`, by comma.
+    Modules,
     /// One of these.
     Choice(&'static [&'static str]),
     /// An IP address.
@@ -66,6 +74,9 @@ impl Kind {
             Self::Duration => "duration",
             Self::Text | Self::Choice(_) => "string",
             Self::List => "strings",
+            Self::Ints => "ints",
+            Self::SniPair => "namedCertKey",
+            Self::Modules => "pattern=N,...",
             Self::Address => "ip",
             Self::Gates => "mapStringBool",
         }
@@ -76,6 +87,12 @@ impl Kind {
     pub(super) fn check(self, value: &str) -> Result<(), String> {
         let fits = match self {
             Self::Text | Self::List => true,
+            Self::Ints => {
+                let whole = |number: &str| number.trim().parse::<i32>().is_ok();
+                value.is_empty() || value.split(',').all(whole)
+            }
+            Self::SniPair => sni_pair(value).is_some(),
+            Self::Modules => Modules::parse(value).is_ok(),
             Self::Bool => values::boolean(value).is_some(),
             Self::Int(low, high) => value.parse().is_ok_and(|number| (low..=high).contains(&number)),
             Self::Number => values::number(value).is_some(),
@@ -98,6 +115,9 @@ impl Kind {
             Self::Duration => "must be a duration such as 1m30s or 12h".to_owned(),
             Self::Choice(choices) => format!("must be {}", choices.join(" or ")),
             Self::Address => "must be an IP address".to_owned(),
+            Self::Ints => "must be whole numbers by comma".to_owned(),
+            Self::SniPair => "must be certificate,key or certificate,key:name,...: two files, and DNS names such as example.com or *.example.com (TLS clients send no addresses)".to_owned(),
+            Self::Modules => "must be pattern=N by comma: a pattern is the end of a module's path, such as client or service/*, with letters, digits, _ - * ? and / between segments, and N a whole number".to_owned(),
             Self::Gates | Self::Text | Self::List => "must be pairs like Name=true,Other=false".to_owned(),
         })
     }
@@ -163,8 +183,15 @@ impl Group {
 const INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 const PORT: Kind = Kind::Int(0, 65535);
 
-const NO_ENDPOINT: Sentence = Sentence::new("there is no HTTPS endpoint yet", "尚无 HTTPS 端点");
-const NO_ELECTION: Sentence = Sentence::new("there is no leader election yet", "尚不支持选主");
+const NO_HTTP2: Sentence = Sentence::new("the endpoint speaks HTTP/1.1", "端点使用 HTTP/1.1");
+const NO_PLAIN_PORT: Sentence = Sentence::new(
+    "there is no port without TLS; see bind-address and secure-port",
+    "没有不加密的端口；参见 bind-address 和 secure-port",
+);
+const NO_MIGRATION: Sentence = Sentence::new(
+    "it moves controllers over from kube-controller-manager, which never had INSPUR Cloud's",
+    "它用于从 kube-controller-manager 迁移控制器，而后者从未包含浪潮云的控制器",
+);
 const NO_ROUTES: Sentence = Sentence::new("there is no route controller", "没有路由控制器");
 const NO_WEBHOOKS: Sentence = Sentence::new("there are no webhooks", "没有 Webhook");
 const UPSTREAM_IGNORES: Sentence = Sentence::new("upstream ignores it, too", "上游同样忽略它");
@@ -265,7 +292,9 @@ pub static FLAGS: &[Flag] = &[
         "Services that are synced at the same time. More is faster where Services are on several SLBs: each SLB takes one change at a time.",
         "同时同步的 Service 数。当 Service 分布在多个 SLB 上时，数值越大越快：每个 SLB 一次只接受一个变更。"),
     GENERIC.no("configure-cloud-routes", Kind::Bool, "true", NO_ROUTES),
-    GENERIC.no_because("controller-start-interval", Kind::Duration, "0s", "a controller starts as soon as its caches are filled", "控制器在缓存就绪后立即启动"),
+    GENERIC.works("controller-start-interval", Kind::Duration, "0s",
+        "Pause between the starts of two controllers; each pause is this to twice this.",
+        "两个控制器启动之间的间隔；每次为该时间的一到两倍。"),
     GENERIC.works("controllers", Kind::List, "*",
         "Controllers to run: '*' is all, 'name' one, '-name' all but one where '*' is given, too. Names: service-lb-controller (alias service), cloud-node-controller (cloud-node), cloud-node-lifecycle-controller (cloud-node-lifecycle); node-route-controller (route) is known and starts nothing.",
         "要运行的控制器：“*”为全部，“名称”为单个，与“*”同时给出的“-名称”为排除。名称：service-lb-controller（别名 service）、cloud-node-controller（cloud-node）、cloud-node-lifecycle-controller（cloud-node-lifecycle）；node-route-controller（route）可以给出，但不启动任何控制器。"),
@@ -307,55 +336,119 @@ pub static FLAGS: &[Flag] = &[
         "两次刷新所有节点地址之间的间隔。"),
     GENERIC.no("node-sync-period", Kind::Duration, "0", UPSTREAM_IGNORES),
     GENERIC.no("route-reconciliation-period", Kind::Duration, "10s", NO_ROUTES),
-    GENERIC.no_because("use-service-account-credentials", Kind::Bool, "false", "all controllers share one identity", "所有控制器使用同一身份"),
+    GENERIC.works("use-service-account-credentials", Kind::Bool, "false",
+        "Each controller writes as a service account of its own in kube-system (service-controller, node-controller), which is made where there is none. False: all of them as whom kubeconfig or the Pod says.",
+        "每个控制器以 kube-system 中各自的服务账户（service-controller、node-controller）写入，不存在时自动创建。false 表示全部使用 kubeconfig 或 Pod 的身份。"),
 
-    ELECTION.no("enable-leader-migration", Kind::Bool, "false", NO_ELECTION),
-    ELECTION.works("leader-elect", Kind::Bool, "false",
-        "Only false yet: leader election does not exist, so run one replica. Upstream's default is true.",
-        "目前只能为 false：尚不支持选主，请只运行一个副本。上游默认值为 true。"),
-    ELECTION.no("leader-elect-lease-duration", Kind::Duration, "15s", NO_ELECTION),
-    ELECTION.no("leader-elect-renew-deadline", Kind::Duration, "10s", NO_ELECTION),
-    ELECTION.no("leader-elect-resource-lock", Kind::Text, "leases", NO_ELECTION),
-    ELECTION.no("leader-elect-resource-name", Kind::Text, "cloud-controller-manager", NO_ELECTION),
-    ELECTION.no("leader-elect-resource-namespace", Kind::Text, "kube-system", NO_ELECTION),
-    ELECTION.no("leader-elect-retry-period", Kind::Duration, "2s", NO_ELECTION),
-    ELECTION.no("leader-migration-config", Kind::Text, "", NO_ELECTION),
+    ELECTION.no("enable-leader-migration", Kind::Bool, "false", NO_MIGRATION),
+    ELECTION.works("leader-elect", Kind::Bool, "true",
+        "Controllers run only while this process holds the Lease; other replicas stand by with full caches. False: they run at once, so run one replica only.",
+        "仅在本进程持有 Lease 时运行控制器；其他副本缓存就绪并待命。false 表示立即运行，此时只能有一个副本。"),
+    ELECTION.works("leader-elect-lease-duration", Kind::Duration, "15s",
+        "How long the Lease must have gone without a renewal before another replica takes it. Whole seconds, longer than leader-elect-renew-deadline.",
+        "Lease 超过此时长未续期，其他副本才会接管。必须为整秒，且长于 leader-elect-renew-deadline。"),
+    ELECTION.works("leader-elect-renew-deadline", Kind::Duration, "10s",
+        "How long the leader may fail to renew before it ends. Longer than 1.2 times leader-elect-retry-period.",
+        "领导者续期失败超过此时长即退出。必须长于 leader-elect-retry-period 的 1.2 倍。"),
+    ELECTION.works("leader-elect-resource-lock", Kind::Text, "leases",
+        "What is held: only leases.",
+        "选主所用的资源类型：只能为 leases。"),
+    ELECTION.works("leader-elect-resource-name", Kind::Text, "cloud-controller-manager",
+        "The Lease's name.",
+        "Lease 的名称。"),
+    ELECTION.works("leader-elect-resource-namespace", Kind::Text, "kube-system",
+        "The Lease's namespace.",
+        "Lease 所在的命名空间。"),
+    ELECTION.works("leader-elect-retry-period", Kind::Duration, "2s",
+        "Between two attempts to renew the Lease; a replica that stands by waits up to 2.2 times this between two attempts to take it.",
+        "两次续期尝试之间的间隔；待命副本两次接管尝试之间最长为其 2.2 倍。"),
+    ELECTION.no("leader-migration-config", Kind::Text, "", NO_MIGRATION),
 
-    SERVING.no("bind-address", Kind::Address, "0.0.0.0", NO_ENDPOINT),
-    SERVING.no("cert-dir", Kind::Text, "", NO_ENDPOINT),
-    SERVING.no("disable-http2-serving", Kind::Bool, "false", NO_ENDPOINT),
-    SERVING.no("http2-max-streams-per-connection", INT, "0", NO_ENDPOINT),
-    SERVING.no("permit-address-sharing", Kind::Bool, "false", NO_ENDPOINT),
-    SERVING.no("permit-port-sharing", Kind::Bool, "false", NO_ENDPOINT),
-    SERVING.works("secure-port", PORT, "0",
-        "Only 0 yet: the HTTPS endpoint does not exist. Upstream's default is 10258.",
-        "目前只能为 0：尚无 HTTPS 端点。上游默认值为 10258。"),
-    SERVING.no("tls-cert-file", Kind::Text, "", NO_ENDPOINT),
-    SERVING.no("tls-cipher-suites", Kind::List, "", NO_ENDPOINT),
-    SERVING.no("tls-curve-preferences", Kind::List, "", NO_ENDPOINT),
-    SERVING.no("tls-min-version", Kind::Text, "", NO_ENDPOINT),
-    SERVING.no("tls-private-key-file", Kind::Text, "", NO_ENDPOINT),
-    SERVING.no("tls-sni-cert-key", Kind::Text, "", NO_ENDPOINT),
+    SERVING.works("bind-address", Kind::Address, "0.0.0.0",
+        "Address that the HTTPS endpoint listens on. Unspecified (0.0.0.0 or ::): every address of both families.",
+        "HTTPS 端点监听的地址。未指定地址（0.0.0.0 或 ::）表示两个协议族的所有地址。"),
+    SERVING.works("cert-dir", Kind::Text, "",
+        "Folder with cloud-controller-manager.crt and cloud-controller-manager.key, which are made where they are not. tls-cert-file goes before it; without both the certificate is made at start and only in memory.",
+        "存放 cloud-controller-manager.crt 和 cloud-controller-manager.key 的目录，不存在时自动生成。tls-cert-file 优先；两者都未指定时，证书在启动时生成且只在内存中。"),
+    SERVING.no("disable-http2-serving", Kind::Bool, "false", NO_HTTP2),
+    SERVING.no("http2-max-streams-per-connection", INT, "0", NO_HTTP2),
+    SERVING.no_because("permit-address-sharing", Kind::Bool, "false", "an address can always be listened on again at once (SO_REUSEADDR)", "地址始终可以立即重新监听（SO_REUSEADDR）"),
+    SERVING.works("permit-port-sharing", Kind::Bool, "false",
+        "Other processes may listen on the same address and port (SO_REUSEPORT).",
+        "允许其他进程监听同一地址和端口（SO_REUSEPORT）。"),
+    SERVING.works("secure-port", PORT, "10258",
+        "Port of the HTTPS endpoint; 0 for no endpoint.",
+        "HTTPS 端点的端口；0 表示不启用端点。"),
+    SERVING.works("tls-cert-file", Kind::Text, "",
+        "File with the endpoint's certificate and its chain, in PEM; read again when it changes. Given with tls-private-key-file.",
+        "端点证书及其证书链的 PEM 文件；变更后重新读取。须与 tls-private-key-file 同时给出。"),
+    SERVING.works("tls-cipher-suites", Kind::List, "",
+        "Cipher suites by Go's names; empty for all. TLS 1.3: TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256; all of them where the list names none. TLS 1.2: TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256.",
+        "以 Go 的名称给出的密码套件；空表示全部。TLS 1.3：TLS_AES_128_GCM_SHA256、TLS_AES_256_GCM_SHA384、TLS_CHACHA20_POLY1305_SHA256；列表未包含其中任何一个时全部启用。TLS 1.2：TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256、TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384、TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256、TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256、TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384、TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256。"),
+    SERVING.works("tls-curve-preferences", Kind::Ints, "",
+        "Key exchange groups by number, in order of preference; empty for all: 29 (X25519), 23 (P-256), 24 (P-384).",
+        "按优先级排列的密钥交换组编号；空表示全部：29（X25519）、23（P-256）、24（P-384）。"),
+    SERVING.works("tls-min-version", Kind::Text, "",
+        "The oldest version of TLS: VersionTLS12 (also where it is empty) or VersionTLS13. VersionTLS10 and VersionTLS11 are taken for VersionTLS12.",
+        "TLS 最低版本：VersionTLS12（为空时亦然）或 VersionTLS13。VersionTLS10 和 VersionTLS11 按 VersionTLS12 处理。"),
+    SERVING.works("tls-private-key-file", Kind::Text, "",
+        "File with the key of tls-cert-file, in PEM.",
+        "tls-cert-file 对应私钥的 PEM 文件。"),
+    SERVING.works("tls-sni-cert-key", Kind::SniPair, "",
+        "Another certificate with its key, for clients that ask for its names: certificate,key, or certificate,key:name,*.suffix for other names than those in the certificate. May be given several times.",
+        "为请求特定名称的客户端提供的另一张证书及私钥：certificate,key；或 certificate,key:name,*.suffix，以指定证书以外的名称。可多次给出。"),
 
-    AUTHENTICATION.no("authentication-kubeconfig", Kind::Text, "", NO_ENDPOINT),
-    AUTHENTICATION.no("authentication-skip-lookup", Kind::Bool, "false", NO_ENDPOINT),
-    AUTHENTICATION.no("authentication-token-webhook-cache-ttl", Kind::Duration, "10s", NO_ENDPOINT),
-    AUTHENTICATION.no("authentication-tolerate-lookup-failure", Kind::Bool, "false", NO_ENDPOINT),
-    AUTHENTICATION.no("client-ca-file", Kind::Text, "", NO_ENDPOINT),
-    AUTHENTICATION.no("requestheader-allowed-names", Kind::List, "", NO_ENDPOINT),
-    AUTHENTICATION.no("requestheader-client-ca-file", Kind::Text, "", NO_ENDPOINT),
-    AUTHENTICATION.no("requestheader-extra-headers-prefix", Kind::List, "x-remote-extra-", NO_ENDPOINT),
-    AUTHENTICATION.no("requestheader-group-headers", Kind::List, "x-remote-group", NO_ENDPOINT),
-    AUTHENTICATION.no("requestheader-uid-headers", Kind::List, "", NO_ENDPOINT),
-    AUTHENTICATION.no("requestheader-username-headers", Kind::List, "x-remote-user", NO_ENDPOINT),
+    AUTHENTICATION.works("authentication-kubeconfig", Kind::Text, "",
+        "File that says where and as whom to ask about callers' tokens and for the cluster's authorities. Empty: the cluster that this Pod is in; outside of one, tokens mean nothing. Never taken from kubeconfig.",
+        "说明向何处、以何身份校验调用者令牌并读取集群 CA 的文件。为空时使用 Pod 所在的集群；不在集群中时令牌不起作用。不会取自 kubeconfig。"),
+    AUTHENTICATION.works("authentication-skip-lookup", Kind::Bool, "false",
+        "Do not read the cluster's authorities from kube-system/extension-apiserver-authentication.",
+        "不从 kube-system/extension-apiserver-authentication 读取集群 CA。"),
+    AUTHENTICATION.works("authentication-token-webhook-cache-ttl", Kind::Duration, "10s",
+        "How long an answer about a token is kept.",
+        "令牌校验结果的缓存时长。"),
+    AUTHENTICATION.works("authentication-tolerate-lookup-failure", Kind::Bool, "false",
+        "Start, too, when the cluster's authorities cannot be read; client certificates mean nothing then.",
+        "无法读取集群 CA 时也启动；此时客户端证书不起作用。"),
+    AUTHENTICATION.works("client-ca-file", Kind::Text, "",
+        "File with the authorities of client certificates, in PEM, instead of the cluster's; read again when it changes.",
+        "客户端证书 CA 的 PEM 文件，代替集群的 CA；变更后重新读取。"),
+    AUTHENTICATION.works("requestheader-allowed-names", Kind::List, "",
+        "Common names of certificates that a front proxy may show; empty for any that requestheader-client-ca-file signed.",
+        "前端代理证书允许的 CN；为空表示 requestheader-client-ca-file 签发的任意证书。"),
+    AUTHENTICATION.works("requestheader-client-ca-file", Kind::Text, "",
+        "File with the authorities of front proxies, in PEM; read again when it changes. Without it the cluster says which they are, and all that the other requestheader flags say.",
+        "前端代理 CA 的 PEM 文件；变更后重新读取。未指定时由集群给出 CA 以及其他 requestheader 参数的内容。"),
+    AUTHENTICATION.works("requestheader-extra-headers-prefix", Kind::List, "x-remote-extra-",
+        "What headers begin with in which a front proxy says more about the caller.",
+        "前端代理用于传递调用者附加信息的请求头前缀。"),
+    AUTHENTICATION.works("requestheader-group-headers", Kind::List, "x-remote-group",
+        "Headers in which a front proxy says the caller's groups.",
+        "前端代理用于传递调用者组的请求头。"),
+    AUTHENTICATION.works("requestheader-uid-headers", Kind::List, "",
+        "Headers in which a front proxy says the caller's UID; X-Remote-Uid must be among them.",
+        "前端代理用于传递调用者 UID 的请求头；必须包含 X-Remote-Uid。"),
+    AUTHENTICATION.works("requestheader-username-headers", Kind::List, "x-remote-user",
+        "Headers in which a front proxy says the caller's name.",
+        "前端代理用于传递调用者名称的请求头。"),
 
-    AUTHORIZATION.no("authorization-always-allow-paths", Kind::List, "/healthz,/readyz,/livez", NO_ENDPOINT),
-    AUTHORIZATION.no("authorization-kubeconfig", Kind::Text, "", NO_ENDPOINT),
-    AUTHORIZATION.no("authorization-webhook-cache-authorized-ttl", Kind::Duration, "10s", NO_ENDPOINT),
-    AUTHORIZATION.no("authorization-webhook-cache-unauthorized-ttl", Kind::Duration, "10s", NO_ENDPOINT),
+    AUTHORIZATION.works("authorization-always-allow-paths", Kind::List, "/healthz,/readyz,/livez",
+        "Paths that everybody may read; a * at the end stands for all that begin so. An empty value: none.",
+        "任何人都可读取的路径；末尾的 * 表示以此开头的所有路径。空值表示没有。"),
+    AUTHORIZATION.works("authorization-kubeconfig", Kind::Text, "",
+        "File that says where and as whom to ask what callers may read. Empty: the cluster that this Pod is in. Never taken from kubeconfig.",
+        "说明向何处、以何身份查询调用者权限的文件。为空时使用 Pod 所在的集群。不会取自 kubeconfig。"),
+    AUTHORIZATION.works("authorization-webhook-cache-authorized-ttl", Kind::Duration, "10s",
+        "How long a yes is kept.",
+        "允许结果的缓存时长。"),
+    AUTHORIZATION.works("authorization-webhook-cache-unauthorized-ttl", Kind::Duration, "10s",
+        "How long a no is kept.",
+        "拒绝结果的缓存时长。"),
 
     DEBUGGING.no_because("contention-profiling", Kind::Bool, "false", "it is about Go's runtime", "只与 Go 运行时有关"),
-    DEBUGGING.no_because("profiling", Kind::Bool, "true", "it is about Go's runtime", "只与 Go 运行时有关"),
+    DEBUGGING.works("profiling", Kind::Bool, "true",
+        "PUT /debug/flags/v on the HTTPS endpoint changes v while the program runs. Go's profiles do not exist here.",
+        "通过 HTTPS 端点的 PUT /debug/flags/v 可在运行时修改 v。此处没有 Go 的性能剖析数据。"),
 
     WEBHOOK.no("webhook-bind-address", Kind::Address, "0.0.0.0", NO_WEBHOOKS),
     WEBHOOK.no("webhook-ca-cert-file", Kind::Text, "", NO_WEBHOOKS),
@@ -379,18 +472,20 @@ pub static FLAGS: &[Flag] = &[
         "text for people, or json: one object a line.",
         "text 便于阅读；json 每行一个对象。"),
     LOGS.short('v', LOGS.works("v", Kind::Int(0, u32::MAX as i64), "0",
-        "How much is logged: 0 to 3 what changes and what fails, 4 and 5 also decisions, 6 and more everything. RUST_LOG is not read.",
-        "日志详细程度：0 到 3 记录变更和失败，4 和 5 还记录决策，6 及以上记录全部。不读取 RUST_LOG。")),
-    LOGS.no_because("vmodule", Kind::Text, "", "v is for all modules", "v 对所有模块生效"),
+        "How much is logged: 0 to 3 what changes and what fails, 4 and 5 also decisions, 6 and more everything. Below 4 the same failure is said once in five minutes, and its next line ends with repeated= and how often it was not said. RUST_LOG is not read.",
+        "日志详细程度：0 到 3 记录变更和失败，4 和 5 还记录决策，6 及以上记录全部。小于 4 时，相同的失败五分钟内只记录一次，下一行末尾以 repeated= 给出期间未记录的次数。不读取 RUST_LOG。")),
+    LOGS.works("vmodule", Kind::Modules, "",
+        "Modules that log more than v says: pattern=N by comma. A pattern is compared with as many of the last segments of a module's path as it has: client=6 is k8s::client, service/*=4 every module directly below controllers::service. '*' is any letters of a segment, '?' one. The first that fits counts. Only with the text format.",
+        "比 v 记录更多日志的模块：以逗号分隔的 pattern=N。模式与模块路径末尾相同段数比较：client=6 指 k8s::client，service/*=4 指 controllers::service 的直接子模块。“*”匹配一段中的任意字符，“?”匹配一个字符。以第一个匹配者为准。仅用于 text 格式。"),
 
     GLOBAL.short('h', GLOBAL.works("help", Kind::Bool, "false", "Prints this text and exits.", "打印帮助并退出。")),
     GLOBAL.works("version", Kind::Bool, "false", "Prints the version and exits.", "打印版本并退出。"),
 
-    REMOVED.no("address", Kind::Address, "0.0.0.0", NO_ENDPOINT),
+    REMOVED.no("address", Kind::Address, "0.0.0.0", NO_PLAIN_PORT),
     REMOVED.no("alsologtostderr", Kind::Bool, "false", PLAIN_LOG),
     REMOVED.no("log-dir", Kind::Text, "", PLAIN_LOG),
     REMOVED.no("logtostderr", Kind::Bool, "true", PLAIN_LOG),
-    REMOVED.no("port", PORT, "0", NO_ENDPOINT),
+    REMOVED.no("port", PORT, "0", NO_PLAIN_PORT),
     REMOVED.no("stderrthreshold", Kind::Text, "2", PLAIN_LOG),
 ];
 
@@ -447,6 +542,14 @@ mod tests {
             ("no address", Kind::Address, "localhost", false),
             ("gates", Kind::Gates, "A=true,B=false", true),
             ("no gates", Kind::Gates, "A", false),
+            ("numbers", Kind::Ints, "29, -1", true),
+            ("no number", Kind::Ints, "", true),
+            ("not all numbers", Kind::Ints, "29,", false),
+            ("too large for Go", Kind::Ints, "2147483648", false),
+            ("a certificate with its key", Kind::SniPair, "a.crt,a.key", true),
+            ("a certificate alone", Kind::SniPair, "a.crt", false),
+            ("modules", Kind::Modules, "client=4", true),
+            ("no modules", Kind::Modules, "client", false),
         ] {
             assert_eq!(kind.check(value).is_ok(), want, "{case}");
         }

@@ -29,12 +29,13 @@ pub use sync::NodeSyncer;
 use crate::cloud::{Authority, Retry};
 use crate::informer::{Change, Handler};
 use crate::k8s::types::Node;
+use crate::metrics::Metrics;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
-use crate::workqueue::{self, Item, Key, WorkQueue};
+use crate::workqueue::{self, Item, Key, QueueMetrics, WorkQueue};
 use sync::BATCH;
 
 /// How long keys are gathered before one question to the cloud: Nodes mostly come together.
@@ -54,11 +55,13 @@ pub struct NodeController {
 }
 
 impl NodeController {
-    /// Ready to be fed by the handler and drained by workers.
-    pub fn new(syncer: NodeSyncer, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+    /// Ready to be fed by the handler and drained by workers. Its queue is measured in `metrics`.
+    pub fn new(syncer: NodeSyncer, clock: Arc<dyn Clock>, random: Arc<Random>, metrics: &Metrics) -> Self {
         let options = workqueue::Options {
             backoff: BACKOFF,
             group: None,
+            // upstream's name
+            metrics: QueueMetrics::new(metrics, "Nodes"),
         };
         Self {
             syncer: Arc::new(syncer),
@@ -147,6 +150,11 @@ impl NodeController {
     /// What was done so far.
     pub fn counters(&self) -> &Counters {
         self.syncer.counters()
+    }
+
+    /// How long the batch has been worked on that has been for longest; `None` while no worker is at one.
+    pub fn longest_running(&self) -> Option<Duration> {
+        self.queue.longest_running()
     }
 
     /// Ends all workers after what they are doing; what is queued is dropped and found again by the next run.

@@ -3,7 +3,6 @@
 use log::{debug, info, warn};
 
 use super::addresses;
-use super::counters::Counters;
 use super::decide::is_uninitialized;
 use super::error::Error;
 use super::sync::{BATCH, NodeSyncer};
@@ -37,7 +36,7 @@ impl NodeSyncer {
                 }
                 if let Err(error) = self.refresh_one(node, answer) {
                     debug!(node:% = node.meta.name, error:% = chain(&error); "cannot refresh the addresses of a node");
-                    Counters::add(&self.counters().refresh_failures);
+                    self.counters().refresh_failures.inc();
                     failed += 1;
                     first.get_or_insert((node.meta.name.clone(), error));
                 }
@@ -62,13 +61,13 @@ impl NodeSyncer {
         };
         match self.write(node, node_addresses(&node.meta, &wanted)) {
             Ok(Some(_)) => {
-                Counters::add(&self.counters().addresses_updated);
+                self.counters().addresses_updated.inc();
                 info!(node:% = node.meta.name; "updated the addresses of a node");
                 Ok(())
             }
             Ok(None) => Ok(()),
             Err(Error::Write(k8s::Error::Conflict { .. })) => {
-                Counters::add(&self.counters().conflicts);
+                self.counters().conflicts.inc();
                 debug!(node:% = node.meta.name; "the node is changing: its addresses wait for the next pass");
                 Ok(())
             }

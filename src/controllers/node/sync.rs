@@ -20,6 +20,7 @@ use crate::informer::{Order, Store, compare_versions};
 use crate::k8s::patch::{NodePatch, node_addresses};
 use crate::k8s::types::{Node, Timestamp};
 use crate::k8s::{self, Call};
+use crate::metrics::Metrics;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
@@ -89,7 +90,7 @@ pub struct NodeSyncer {
 }
 
 impl NodeSyncer {
-    /// Works on `nodes`, as `cloud` knows them. Its waits end with the client's stop token.
+    /// Works on `nodes`, as `cloud` knows them, measured in `metrics`. Its waits end with the client's stop token.
     pub fn new(
         cloud: Arc<dyn CloudProvider>,
         client: k8s::Client,
@@ -97,6 +98,7 @@ impl NodeSyncer {
         recorder: EventRecorder,
         clock: Arc<dyn Clock>,
         random: Arc<Random>,
+        metrics: &Metrics,
     ) -> Self {
         Self {
             cloud,
@@ -108,7 +110,7 @@ impl NodeSyncer {
             written: Mutex::default(),
             claims: Mutex::default(),
             told: Mutex::default(),
-            counters: Counters::default(),
+            counters: Counters::new(metrics),
             pauses: PAUSES,
         }
     }
@@ -197,7 +199,7 @@ impl NodeSyncer {
             for mut attempt in found {
                 match self.attempt(&mut attempt) {
                     Err(error) if error.is_conflict() => {
-                        Counters::add(&self.counters.conflicts);
+                        self.counters.conflicts.inc();
                         debug!(node:% = attempt.node.meta.name, error:% = chain(&error); "another change came first");
                         if tries < TRIES {
                             attempt.is_stale = true;
@@ -228,7 +230,7 @@ impl NodeSyncer {
 
     /// What the cloud knows of `nodes` now, or knew in the last seconds.
     pub(super) fn look_up(&self, nodes: &[Arc<Node>]) -> Vec<Result<Lookup, cloud::Error>> {
-        Counters::add(&self.counters.look_ups);
+        self.counters.look_ups.inc();
         self.instances().look_up(nodes, Freshness::Recent)
     }
 
@@ -352,7 +354,7 @@ impl NodeSyncer {
                 patch.label(key, value)
             });
         if self.write(node, patch.call(&node.meta))?.is_some() {
-            Counters::add(&self.counters.labels_repaired);
+            self.counters.labels_repaired.inc();
             info!(node:% = node.meta.name; "repaired the labels of a node");
         }
         Ok(())
@@ -407,7 +409,7 @@ impl NodeSyncer {
         let created = node.meta.creation_timestamp.unwrap_or(Timestamp(0));
         let now = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
         let delay = now.saturating_sub(Duration::from_secs(created.0));
-        self.counters.add_initialized(delay);
+        self.counters.initialized(delay);
         info!(node:% = node.meta.name, provider_id:% = node.provider_id, delay_ms = delay.as_millis() as u64; "initialised a node");
         let text = "Node synced successfully";
         self.recorder
@@ -419,7 +421,7 @@ impl NodeSyncer {
         if error.is_stop() {
             return;
         }
-        Counters::add(&self.counters.initialization_failures);
+        self.counters.initialization_failures.inc();
         let (message, now) = (
             format!("Error initializing node: {}", chain(error)),
             self.clock.now(),

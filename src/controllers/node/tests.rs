@@ -2,7 +2,6 @@
 
 mod world;
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -50,8 +49,8 @@ fn a_node_gets_its_addresses_and_then_everything_else_with_the_taint_gone_in_one
         [("Synced".into(), "Node synced successfully".into(), 1)]
     );
     let counters = world.controller.counters();
-    assert_eq!(counters.initialized.load(Ordering::Relaxed), 1);
-    assert_eq!(counters.taint_removal_delay_ms.load(Ordering::Relaxed), 7000);
+    assert_eq!(world.initialized(), 1);
+    assert_eq!(counters.taint_removal_delay.get_sample_sum(), 7.0);
 }
 
 #[test]
@@ -261,7 +260,7 @@ fn a_conflict_is_met_with_what_the_server_has_now() {
         world.node("n1")["spec"]["taints"],
         json!([{"key": "late", "effect": "NoSchedule", "value": "x"}])
     );
-    assert_eq!(world.controller.counters().conflicts.load(Ordering::Relaxed), 1);
+    assert_eq!(world.controller.counters().conflicts.get(), 1);
 }
 
 #[test]
@@ -517,10 +516,7 @@ fn the_refresh_writes_what_differs_of_initialised_nodes_alone() {
     assert_eq!(world.writes(), [] as [&str; 0]);
     let counters = world.controller.counters();
     assert_eq!(
-        (
-            counters.addresses_updated.load(Ordering::Relaxed),
-            counters.refresh_failures.load(Ordering::Relaxed)
-        ),
+        (counters.addresses_updated.get(), counters.refresh_failures.get()),
         (1, 2)
     );
 }
@@ -595,10 +591,7 @@ fn five_thousand_new_nodes_cost_fifty_questions() {
     while world.controller.step() {}
     let asked = world.look_ups();
     assert_eq!((asked.len(), asked.concat().len()), (50, 5000));
-    assert_eq!(
-        world.controller.counters().initialized.load(Ordering::Relaxed),
-        5000
-    );
+    assert_eq!(world.initialized(), 5000);
     assert!(!world.is_tainted("n0000") && !world.is_tainted("n4999"));
 }
 
@@ -611,7 +604,7 @@ fn workers_end_with_the_queue_and_take_what_comes_together_at_once() {
     }
     world.see();
     let (controller, clock) = (&world.controller, world.clock.clone());
-    let initialized = || controller.counters().initialized.load(Ordering::Relaxed);
+    let initialized = || controller.counters().taint_removal_delay.get_sample_count();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..3).map(|_| scope.spawn(|| controller.run_worker())).collect();
         let patience = Instant::now() + Duration::from_secs(60);

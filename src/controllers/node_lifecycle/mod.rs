@@ -5,6 +5,7 @@
 //! although it should be in `brake`. Nothing is remembered between runs: whatever was suspected is proven anew.
 
 mod brake;
+mod counters;
 mod decide;
 mod proof;
 #[cfg(test)]
@@ -13,21 +14,22 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
 
 pub use brake::Limit;
+pub use counters::{Counters, Counts};
 pub use decide::{DELETION_WANTED, SHUTDOWN_TAINT};
 pub use proof::Rules;
-pub use sync::Counts;
 
 use crate::cloud::{Authority, CloudProvider, Error, Freshness, Instances, Lookup};
 use crate::events::EventRecorder;
 use crate::informer::Store;
 use crate::k8s::Client;
 use crate::k8s::types::Node;
+use crate::metrics::Metrics;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::stop::StopToken;
@@ -59,6 +61,8 @@ pub struct Lifecycle {
     writes: Writes,
     /// For one pass at a time.
     state: Mutex<State>,
+    /// When the pass began that is being made.
+    passing: Mutex<Option<Instant>>,
 }
 
 struct State {
@@ -69,7 +73,7 @@ struct State {
 }
 
 impl Lifecycle {
-    /// Ready to make passes over `nodes`, as `cloud` knows them. `recorder` should be that of [`COMPONENT`].
+    /// Ready to make passes over `nodes`, as `cloud` knows them, measured in `metrics`. `recorder` should be that of [`COMPONENT`].
     pub fn new(
         cloud: Arc<dyn CloudProvider>,
         client: Client,
@@ -77,18 +81,20 @@ impl Lifecycle {
         recorder: EventRecorder,
         settings: Settings,
         clock: Arc<dyn Clock>,
+        metrics: &Metrics,
     ) -> Self {
         Self {
             cloud,
             nodes,
             period: settings.period,
             clock,
-            writes: Writes::new(client, recorder),
+            writes: Writes::new(client, recorder, metrics),
             state: Mutex::new(State {
                 memory: Memory::new(settings.proof),
                 brake: Brake::new(settings.brake),
                 complaint: None,
             }),
+            passing: Mutex::new(None),
         }
     }
 
@@ -115,7 +121,17 @@ impl Lifecycle {
 
     /// How much was done so far.
     pub fn counts(&self) -> Counts {
-        self.writes.counts()
+        self.writes.counters().counts()
+    }
+
+    /// How long the pass has taken that is being made; `None` between two. Much longer than a pass can take means that it hangs.
+    pub fn longest_running(&self) -> Option<Duration> {
+        let began = (*self.passing())?;
+        Some(self.clock.now().saturating_duration_since(began))
+    }
+
+    fn passing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The manager starts this controller only where the cloud has them.
@@ -129,6 +145,12 @@ impl Lifecycle {
         if !self.nodes.is_synced() || stop.is_set() {
             return;
         }
+        *self.passing() = Some(self.clock.now());
+        self.look(stop);
+        *self.passing() = None;
+    }
+
+    fn look(&self, stop: &StopToken) {
         let nodes = self.nodes.list();
         self.with_state(|state| state.memory.meet(&nodes, self.clock.now()));
         let known = self.ask(&nodes, stop);
@@ -198,11 +220,13 @@ impl Lifecycle {
             brake.weigh(memory.gone(), memory.len(), is_there, self.clock.now())
         });
         self.tell_brake(verdict);
+        let mut held = 0;
         for node in gone {
             if stop.is_set() {
                 return;
             }
             if verdict.holds && !is_deletion_wanted(node) {
+                held += 1;
                 if self.with_state(|state| state.brake.tell(&node.meta.uid)) {
                     self.writes.tell_braked(node);
                 }
@@ -213,6 +237,7 @@ impl Lifecycle {
                 self.with_state(|state| state.brake.note_deletion(&node.meta.uid, now));
             });
         }
+        self.writes.counters().held.set(held);
     }
 
     fn tell_brake(&self, verdict: Verdict) {

@@ -2,16 +2,17 @@
 //! changed meanwhile is left to the next pass.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{debug, info, warn};
 use serde::de::IgnoredAny;
 
+use super::counters::Counters;
 use super::decide::{DELETION_WANTED, Decision, may_delete, retaint};
 use crate::events::{EventRecorder, EventType, ObjectRef};
 use crate::k8s::patch::NodePatch;
 use crate::k8s::types::Node;
 use crate::k8s::{Call, Client, Error, path};
+use crate::metrics::Metrics;
 use crate::runtime::chain;
 use crate::runtime::stop::StopToken;
 
@@ -25,42 +26,19 @@ mod reason {
 /// How often a write of taints is tried while others change the Node. Source: ccm-behaviour.md 4.2.
 const TRIES: u32 = 5;
 
-/// How much was done since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Nodes deleted.
-    pub deleted: u64,
-    /// Deletions that failed.
-    pub failed: u64,
-    /// Nodes that the brake held.
-    pub braked: u64,
-    /// Shutdown taints added.
-    pub tainted: u64,
-    /// Shutdown taints removed.
-    pub untainted: u64,
-}
-
 /// Writes to the API server and tells of it.
 pub(super) struct Writes {
     client: Client,
     recorder: EventRecorder,
-    deleted: AtomicU64,
-    failed: AtomicU64,
-    braked: AtomicU64,
-    tainted: AtomicU64,
-    untainted: AtomicU64,
+    counters: Counters,
 }
 
 impl Writes {
-    pub(super) fn new(client: Client, recorder: EventRecorder) -> Self {
+    pub(super) fn new(client: Client, recorder: EventRecorder, metrics: &Metrics) -> Self {
         Self {
             client,
             recorder,
-            deleted: AtomicU64::default(),
-            failed: AtomicU64::default(),
-            braked: AtomicU64::default(),
-            tainted: AtomicU64::default(),
-            untainted: AtomicU64::default(),
+            counters: Counters::new(metrics),
         }
     }
 
@@ -68,15 +46,8 @@ impl Writes {
         &self.client
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts {
-            deleted: read(&self.deleted),
-            failed: read(&self.failed),
-            braked: read(&self.braked),
-            tainted: read(&self.tainted),
-            untainted: read(&self.untainted),
-        }
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Deletes a Node whose instance is gone, if the API server shows it as it was decided upon. `held`: only because its
@@ -107,7 +78,7 @@ impl Writes {
             .send::<IgnoredAny>(&Call::delete_unchanged(path, &fresh.meta))
         {
             Ok(_) => {
-                self.deleted.fetch_add(1, Ordering::Relaxed);
+                self.counters.deleted.inc();
                 info!(node = name, provider_id:% = node.provider_id; "deleted a Node whose instance is gone");
             }
             // gone, replaced or changed: the next pass sees what there is
@@ -116,7 +87,7 @@ impl Writes {
             }
             Err(Error::Stopped { .. } | Error::NotLeading { .. }) => {}
             Err(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.counters.failed.inc();
                 let error = chain(&error);
                 warn!(node = name, error = error.as_str(); "cannot delete a Node whose instance is gone");
                 let message = format!("Failed deleting node {name}: {error}");
@@ -127,7 +98,7 @@ impl Writes {
 
     /// Tells that `node` would be deleted if not so many were gone.
     pub(super) fn tell_braked(&self, node: &Node) {
-        self.braked.fetch_add(1, Ordering::Relaxed);
+        self.counters.braked.inc();
         let name = &node.meta.name;
         let message = format!(
             "Not deleting node {name} although it does not exist in the cloud provider: too many nodes are gone at once. \
@@ -169,10 +140,10 @@ impl Writes {
 
     fn tell_tainted(&self, name: &str, wanted: Decision) {
         if wanted == Decision::Taint {
-            self.tainted.fetch_add(1, Ordering::Relaxed);
+            self.counters.tainted.inc();
             info!(node = name; "tainted a Node whose instance is shut down");
         } else {
-            self.untainted.fetch_add(1, Ordering::Relaxed);
+            self.counters.untainted.inc();
             info!(node = name; "took the shutdown taint off a Node that is Ready");
         }
     }

@@ -1,5 +1,6 @@
 //! Passes against a cloud in memory and the simulated API in-process, one at a time.
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -281,6 +282,32 @@ fn a_node_that_somebody_else_deletes_first_is_no_failure() {
 }
 
 #[test]
+fn a_pass_that_hangs_is_noticed() {
+    let mut world = World::new();
+    world.grown(1);
+    world.set_ready("n0", false);
+    world.cloud.set("i-0", InstanceState::ShutDown);
+    let gate = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&gate);
+    world.before(Method::Patch, move || {
+        held.wait();
+        held.wait();
+    });
+    world.refresh();
+    assert_eq!(world.lifecycle.longest_running(), None);
+    std::thread::scope(|scope| {
+        let pass = scope.spawn(|| world.lifecycle.pass());
+        gate.wait();
+        world.clock.advance(Duration::from_secs(7));
+        let elapsed = world.lifecycle.longest_running();
+        gate.wait();
+        pass.join().unwrap();
+        assert_eq!(elapsed, Some(Duration::from_secs(7)));
+    });
+    assert_eq!(world.lifecycle.longest_running(), None);
+}
+
+#[test]
 fn the_brake_stops_all_deletions_tells_each_node_once_and_releases_by_itself() {
     let mut world = World::new();
     world.grown(20);
@@ -291,12 +318,14 @@ fn the_brake_stops_all_deletions_tells_each_node_once_and_releases_by_itself() {
     assert_eq!(world.events(), [held("n0"), held("n1"), held("n2")]);
     let told = Counts {
         braked: 3,
+        held: 3,
         ..Counts::default()
     };
     assert_eq!(world.lifecycle.counts(), told);
     world.cloud.run("i-0");
     world.passes(1);
     assert_eq!(world.names().len(), 18, "two of 20 may go");
+    assert_eq!(world.lifecycle.counts().held, 0);
     assert!(world.node("n0").is_some());
 }
 

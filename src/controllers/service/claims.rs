@@ -100,6 +100,13 @@ impl Claims {
         self.settle(key, &[])
     }
 
+    /// Every claim, and the key of the Service that holds it.
+    pub(super) fn holders(&self) -> impl Iterator<Item = (&Claim, &Arc<str>)> {
+        self.by_claim
+            .iter()
+            .filter_map(|(claim, few)| Some((claim, &few.first()?.key)))
+    }
+
     /// Those claims of the Service that an older one holds.
     pub(super) fn denied(&self, key: &str) -> Vec<Denied> {
         let Some((_, held)) = self.by_service.get(key) else {

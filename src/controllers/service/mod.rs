@@ -7,28 +7,36 @@
 mod backends;
 mod claims;
 mod decide;
+mod departures;
+mod metrics;
+mod outcomes;
 mod sync;
+mod term;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{debug, warn};
 
 pub use backends::BackendView;
 pub use decide::FINALIZER;
+pub use metrics::{Ended, Metrics};
+pub use outcomes::{Claimed, Counts, Failing, Report};
 pub use sync::Syncer;
+pub use term::Cache;
 
 use crate::cloud::Retry;
 use crate::informer::{Change, Handler, Store};
 use crate::k8s::types::{Node, Service};
+use crate::metrics as registry;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
-use crate::workqueue::{self, Item, Key, WorkQueue};
+use crate::workqueue::{self, Item, Key, QueueMetrics, WorkQueue};
 use decide::{Decision, changes_backends};
 
 /// The key that stands for "the Nodes changed". No Service has a key without a slash.
@@ -52,11 +60,19 @@ pub struct ServiceController {
     syncer: Arc<Syncer>,
     services: Store<Service>,
     queue: Arc<WorkQueue>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
 }
 
 impl ServiceController {
-    /// Ready to be fed by the handlers and drained by workers.
-    pub fn new(syncer: Syncer, services: Store<Service>, clock: Arc<dyn Clock>, random: Arc<Random>) -> Self {
+    /// Ready to be fed by the handlers and, after [`ServiceController::set_leading`], drained by workers. Its queue is measured there.
+    pub fn new(
+        syncer: Syncer,
+        services: Store<Service>,
+        clock: Arc<dyn Clock>,
+        random: Arc<Random>,
+        metrics: QueueMetrics,
+    ) -> Self {
         let syncer = Arc::new(syncer);
         let (of, by_key) = (Arc::clone(&syncer), services.clone());
         let group = move |key: &str| {
@@ -67,12 +83,56 @@ impl ServiceController {
         let options = workqueue::Options {
             backoff: BACKOFF,
             group: Some(Box::new(group)),
+            metrics,
         };
         Self {
             syncer,
             services,
-            queue: Arc::new(WorkQueue::new(options, clock, random)),
+            queue: Arc::new(WorkQueue::new(options, Arc::clone(&clock), random)),
+            clock,
+            metrics: Arc::new(Metrics::new(&registry::Metrics::new())),
         }
+    }
+
+    /// The same, measured in `registry`.
+    pub fn measured(mut self, registry: &registry::Metrics) -> Self {
+        let metrics = Arc::new(Metrics::new(registry));
+        let (syncer, gauges) = (Arc::downgrade(&self.syncer), Arc::clone(&metrics));
+        registry.on_scrape(move || {
+            if let Some(syncer) = syncer.upgrade() {
+                gauges.set_failing(syncer.counts().failing);
+                gauges.set_listeners(syncer.listeners());
+            }
+        });
+        self.metrics = metrics;
+        self
+    }
+
+    /// A term of ours begins, the only one of this process: whatever may have to be done is queued, now and at every change. To be
+    /// called once, before the workers start; until then no key is queued.
+    pub fn set_leading(&self, cache: Cache) {
+        for departed in self.syncer.set_leading(cache) {
+            self.queue.add(departed);
+        }
+        self.add_all(Decision::Ensure);
+        self.add_all(Decision::Delete);
+    }
+
+    /// Has every Service synced again, where we lead.
+    pub fn sync_all(&self) {
+        if self.syncer.is_leading() {
+            self.add_all(Decision::Ensure);
+        }
+    }
+
+    /// Who is served by whom, and who fails.
+    pub fn report(&self) -> Report {
+        self.syncer.report()
+    }
+
+    /// How many Services were synced, by what became of them.
+    pub fn counts(&self) -> Counts {
+        self.syncer.counts()
     }
 
     /// For the reflector of Services.
@@ -113,16 +173,30 @@ impl ServiceController {
 
     fn work(&self, item: Item<'_>) {
         if &**item.key() == NODES {
-            self.add_all(Decision::Ensure);
+            let keys = self.add_all(Decision::Ensure);
+            self.metrics.pass_begun(keys, self.clock.now());
             return item.succeed();
         }
         let key = Key::clone(item.key());
-        let retry = match self.syncer.sync(&key) {
+        let (begun, for_nodes) = (self.clock.now(), self.metrics.awaits(&key));
+        let synced = self.syncer.sync(&key);
+        let now = self.clock.now();
+        if for_nodes {
+            let ended = if synced.is_ok() { Ended::Well } else { Ended::Badly };
+            self.metrics
+                .node_sync(ended, now.saturating_duration_since(begun));
+        }
+        self.metrics.handled(&key, now);
+        let retry = match synced {
             Ok(done) => {
                 for due in done.turns {
                     self.queue.add(due);
                 }
                 done.waiting
+            }
+            Err(error) if !error.is_failure() => {
+                debug!(service:% = key, reason = error.reason(), error:% = chain(&error); "left a load balancer for later");
+                Some(error.retry())
             }
             Err(error) => {
                 warn!(service:% = key, reason = error.reason(), error:% = chain(&error); "cannot sync the load balancer");
@@ -149,12 +223,20 @@ impl ServiceController {
         }
     }
 
-    fn add_all(&self, what: Decision) {
-        for service in self.services.list() {
-            if self.syncer.decide(&service) == what {
-                self.queue.add(service.meta.key().into());
-            }
+    /// Queues all for which that is to be done, and returns their keys.
+    fn add_all(&self, what: Decision) -> Vec<Key> {
+        let services = self.services.list().into_iter();
+        let due = services.filter(|service| self.syncer.decide(service) == what);
+        let keys: Vec<Key> = due.map(|service| service.meta.key().into()).collect();
+        for key in &keys {
+            self.queue.add(Key::clone(key));
         }
+        keys
+    }
+
+    /// How long the Service has been worked on that has been for longest; `None` while no worker is at one.
+    pub fn longest_running(&self) -> Option<Duration> {
+        self.queue.longest_running()
     }
 
     /// Ends all workers after what they are doing; what is queued is dropped and found again by the next run.

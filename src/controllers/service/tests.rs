@@ -2,24 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::ServiceController;
 use super::backends::BackendView;
+use super::outcomes::Counts;
 use super::sync::{Done, Error, Syncer};
+use super::term::Cache;
 use crate::cloud::fake::{Call, FakeCloud, ID, RECORD};
 use crate::cloud::{self, Retry};
 use crate::events::{EventSink, Step, recorder};
 use crate::informer::{Writer, store};
 use crate::k8s;
 use crate::k8s::types::{Node, Service};
-use crate::runtime::clock::SystemClock;
+use crate::runtime::clock::{ManualClock, SystemClock};
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
 use crate::sim::api_server::{ApiServer, Resource};
 use crate::sim::faults::{Effect, Rule};
-use crate::sim::server::InProcess;
+use crate::sim::server::{InProcess, Logged};
+use crate::workqueue::QueueMetrics;
 
 struct World {
     api: ApiServer,
@@ -29,17 +33,42 @@ struct World {
     nodes: Writer<Node>,
     syncer: Syncer,
     events: EventSink,
+    clock: ManualClock,
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl World {
     fn new() -> Self {
+        let world = Self::standby();
+        world.syncer.set_leading(Cache::Fresh);
+        world
+    }
+
+    /// Nobody leads yet.
+    fn standby() -> Self {
         let api = ApiServer::new(1);
         api.open(true);
+        Self::between(api, FakeCloud::default())
+    }
+
+    /// A standby of this one.
+    fn beside(&self) -> Self {
+        let mut standby = Self::between(self.api.clone(), self.cloud.clone());
+        assert_eq!(
+            standby.refresh(),
+            [] as [&str; 0],
+            "that is the leader's business"
+        );
+        standby
+    }
+
+    fn between(api: ApiServer, cloud: FakeCloud) -> Self {
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH + DAY);
         let transport = Arc::new(InProcess::new(Arc::new(api.clone())));
         let client = k8s::Client::new("http://simulated", transport.clone(), StopToken::never());
         let (services, service_store) = store();
         let (nodes, node_store) = store();
-        let cloud = FakeCloud::default();
         let (recorder, events) = recorder(
             "service-controller",
             client.clone(),
@@ -52,6 +81,7 @@ impl World {
             service_store,
             BackendView::new(node_store),
             recorder,
+            Arc::new(clock.clone()),
         );
         Self {
             api,
@@ -61,6 +91,7 @@ impl World {
             nodes,
             syncer,
             events,
+            clock,
         }
     }
 
@@ -151,6 +182,50 @@ impl World {
             .iter()
             .map(|event| event["reason"].as_str().unwrap().to_string())
             .collect()
+    }
+
+    /// How often the API server was asked for one Service since the last time.
+    fn take_gets(&self) -> usize {
+        let is_get = |logged: &&Logged| logged.method == "GET" && logged.target.contains("/services/");
+        let log = self.transport.log();
+        let count = log.entries().iter().filter(is_get).count();
+        log.clear();
+        count
+    }
+
+    fn take_over(&self, cache: Cache) -> Vec<String> {
+        let due = self.syncer.set_leading(cache);
+        due.iter().map(|key| key.to_string()).collect()
+    }
+
+    /// What the report says of the one Service that fails: reason, times, seconds since the clock's beginning.
+    fn failing(&self) -> Option<(&'static str, u32, u64)> {
+        let failing = self.syncer.report().failing;
+        assert!(failing.len() < 2, "{failing:?}");
+        failing.first().map(|(_, failing)| {
+            let since = failing.since.duration_since(SystemTime::UNIX_EPOCH + DAY);
+            (failing.reason, failing.times, since.unwrap().as_secs())
+        })
+    }
+
+    /// The report's claims: what, whose, seconds since the clock's beginning when that succeeded.
+    fn claims(&self) -> Vec<(String, String, Option<u64>)> {
+        let seconds = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH + DAY);
+            since.unwrap().as_secs()
+        };
+        let claims = self.syncer.report().claims.into_iter();
+        let mut claims: Vec<_> = claims
+            .map(|c| {
+                (
+                    c.claim.0.to_string(),
+                    c.service.to_string(),
+                    c.succeeded.map(seconds),
+                )
+            })
+            .collect();
+        claims.sort();
+        claims
     }
 
     fn service(&self, name: &str) -> Option<Value> {
@@ -388,4 +463,340 @@ fn every_service_is_due_between_one_and_two_periods_from_now_or_never() {
     }
     // it was every 30 s
     assert_eq!(super::full_resync(Duration::ZERO, now, &random), None);
+}
+
+// Reports --------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_report_says_who_is_served_since_when_and_who_fails_and_why() {
+    let mut world = World::serving();
+    let counts = |world: &World| {
+        let Counts { served, failing } = world.syncer.counts();
+        (served, failing)
+    };
+    let claim = |seconds| vec![("lb-1/TCP/80".into(), "default/web".into(), seconds)];
+    assert_eq!((world.claims(), world.failing()), (claim(Some(0)), None));
+    assert_eq!(counts(&world), (1, 0));
+    for (times, second) in [(1, 10), (2, 20)] {
+        world.clock.advance(Duration::from_secs(10));
+        world.cloud.fail_next(cloud::Error::Unavailable {
+            message: "busy".into(),
+            retry_after: None,
+        });
+        world.sync("web").unwrap_err();
+        assert_eq!(world.failing(), Some(("Unavailable", times, 10)), "at {second}");
+        assert_eq!((world.claims(), counts(&world)), (claim(Some(0)), (0, 1)));
+    }
+    world.sync("web").unwrap();
+    assert_eq!((world.claims(), world.failing()), (claim(Some(20)), None));
+    world.api.delete(Resource::Services, "default", "web");
+    world.refresh();
+    world.sync("web").unwrap();
+    world.refresh();
+    assert_eq!((world.claims(), counts(&world)), (vec![], (0, 0)));
+}
+
+#[test]
+fn a_port_that_waits_and_a_status_that_cannot_be_written_are_failures() {
+    let mut world = World::serving();
+    world.create("late", "lb-1", 80);
+    world.refresh();
+    world.sync("late").unwrap();
+    assert_eq!(world.failing(), Some(("PortTaken", 1, 0)));
+    assert_eq!(
+        world.claims(),
+        [("lb-1/TCP/80".into(), "default/web".into(), Some(0))],
+        "the port is shown with the one that has it"
+    );
+    world.api.remove(Resource::Services, "default", "late");
+    world.refresh();
+    world.sync("late").unwrap();
+    assert_eq!(world.failing(), None, "it is gone");
+    world.cloud.occupy("lb-1/TCP/81");
+    world.patch("web", json!({"spec": {"ports": [{"port": 81}]}}));
+    world.refresh();
+    world.clock.advance(Duration::from_secs(10));
+    world.sync("web").unwrap();
+    assert_eq!(world.failing(), Some(("PortTaken", 1, 10)));
+    assert_eq!(world.claims()[0].2, Some(0), "all was well before");
+
+    let mut world = World::new();
+    world.create("web", "lb-1", 80);
+    world.refresh();
+    let is_second = Rule::on("PATCH", "/services/web/status", Effect::status(403)).nth(2);
+    world.transport.faults().add(is_second);
+    world.sync("web").unwrap_err();
+    assert_eq!(world.failing(), Some(("PatchFailed", 1, 0)));
+    assert_eq!(world.claims()[0].2, None);
+}
+
+#[test]
+fn a_service_that_is_none_of_ours_any_more_is_not_in_the_report() {
+    let mut world = World::serving();
+    world.cloud.fail_next(cloud::Error::NotLeading);
+    world.sync("web").unwrap_err();
+    assert_eq!(world.failing(), None, "that is not the Service's fault");
+    world.cloud.fail_next(cloud::Error::Rejected {
+        reason: "Odd",
+        message: "no".into(),
+    });
+    world.sync("web").unwrap_err();
+    assert_eq!(world.failing(), Some(("Odd", 1, 0)));
+    // somebody cleans up by hand
+    world.patch(
+        "web",
+        json!({"spec": {"type": "ClusterIP"}, "metadata": {"finalizers": null, "annotations": {RECORD: null}}}),
+    );
+    world.refresh();
+    assert_eq!((world.failing(), world.claims()), (None, vec![]));
+}
+
+// Standing by, taking over ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_standby_has_nothing_to_do_and_a_steady_takeover_costs_no_read() {
+    let leader = World::serving_on("n1");
+    let standby = leader.beside();
+    leader.cloud.take_calls();
+    assert_eq!(standby.take_over(Cache::Warm), [] as [&str; 0]);
+    let version = standby.api.version();
+    standby.sync("web").unwrap();
+    assert_eq!((standby.take_gets(), standby.api.version()), (0, version));
+    assert_eq!(standby.claims()[0].2, Some(0));
+}
+
+#[test]
+fn a_term_on_a_warm_store_begins_with_one_read_before_the_first_write_for_a_service() {
+    let leader = World::serving_on("n1");
+    let mut standby = leader.beside();
+    standby.take_over(Cache::Warm);
+    standby
+        .api
+        .create(Resource::Nodes, &json!({"metadata": {"name": "n2"}}))
+        .unwrap();
+    standby.refresh();
+    standby.sync("web").unwrap();
+    assert_eq!(standby.take_gets(), 1);
+    assert_eq!(standby.cloud.served()[0].2, ["n1", "n2"]);
+    standby.api.remove(Resource::Nodes, "", "n2");
+    standby.refresh();
+    standby.sync("web").unwrap();
+    assert_eq!(standby.cloud.served()[0].2, ["n1"]);
+    assert_eq!(standby.take_gets(), 0, "once in a term");
+}
+
+#[test]
+fn fresh_stores_and_old_terms_are_not_doubted() {
+    for (case, cache, wait, want) in [
+        ("fresh", Cache::Fresh, 0, 0),
+        ("just warm", Cache::Warm, 599, 1),
+        ("an old term", Cache::Warm, 600, 0),
+    ] {
+        let leader = World::serving();
+        let mut standby = leader.beside();
+        standby.take_over(cache);
+        standby.clock.advance(Duration::from_secs(wait));
+        standby
+            .api
+            .create(Resource::Nodes, &json!({"metadata": {"name": "n1"}}))
+            .unwrap();
+        standby.refresh();
+        standby.sync("web").unwrap();
+        assert_eq!(standby.take_gets(), want, "{case}");
+    }
+}
+
+#[test]
+fn nothing_is_written_for_a_service_that_the_store_has_not_kept_up_with() {
+    type Change = fn(&World);
+    let cases: [(&str, Change); 3] = [
+        ("it changed", |world| {
+            world.patch("web", json!({"spec": {"ports": [{"port": 81}]}}))
+        }),
+        ("it is gone", |world| {
+            assert!(world.api.remove(Resource::Services, "default", "web"));
+        }),
+        ("it is another one", |world| {
+            assert!(world.api.remove(Resource::Services, "default", "web"));
+            world.create("web", "lb-1", 81);
+        }),
+    ];
+    for (case, change) in cases {
+        let leader = World::serving();
+        let mut standby = leader.beside();
+        standby
+            .api
+            .create(Resource::Nodes, &json!({"metadata": {"name": "n1"}}))
+            .unwrap();
+        standby.refresh();
+        change(&standby);
+        standby.take_over(Cache::Warm);
+        standby.reasons();
+        let before = standby.cloud.served();
+        let error = standby.sync("web").unwrap_err();
+        assert!(
+            matches!(error, Error::Cloud(cloud::Error::Outdated)),
+            "{case}: {error}"
+        );
+        assert_eq!(error.retry(), Retry::After(Duration::from_millis(500)), "{case}");
+        assert_eq!(standby.cloud.served(), before, "{case}");
+        assert_eq!(standby.reasons(), [] as [&str; 0], "{case}: nobody's business");
+        assert_eq!(standby.failing(), None, "{case}");
+        standby.refresh();
+        // one that came back is known only after its predecessor was found to have a successor
+        let synced = (0..2).any(|_| standby.sync("web").is_ok());
+        assert!(
+            synced && standby.cloud.served() != before,
+            "{case}: the store has caught up"
+        );
+    }
+}
+
+#[test]
+fn a_service_that_cannot_be_confirmed_waits() {
+    let leader = World::serving();
+    let mut standby = leader.beside();
+    standby.patch("web", json!({"spec": {"ports": [{"port": 81}]}}));
+    standby.refresh();
+    standby.take_over(Cache::Warm);
+    standby
+        .transport
+        .faults()
+        .add(Rule::on("GET", "/services/web", Effect::status(403)));
+    let error = standby.sync("web").unwrap_err();
+    assert_eq!((error.reason(), error.retry()), ("Unavailable", Retry::Backoff));
+    assert_eq!(standby.cloud.served()[0].0, "lb-1/TCP/80");
+    standby.sync("web").unwrap();
+    assert_eq!(standby.cloud.served()[0].0, "lb-1/TCP/81");
+}
+
+#[test]
+fn what_vanished_under_another_leader_is_cleaned_up_only_if_that_one_did_not() {
+    let mut leader = World::serving();
+    let mut standby = leader.beside();
+    leader.api.delete(Resource::Services, "default", "web");
+    leader.refresh();
+    leader.sync("web").unwrap();
+    standby.refresh();
+    leader.reasons();
+    assert_eq!(standby.take_over(Cache::Warm), ["default/web"]);
+    standby.sync("web").unwrap();
+    assert_eq!(standby.reasons(), [] as [&str; 0], "it was told already");
+
+    let leader = World::serving();
+    let mut standby = leader.beside();
+    standby.api.remove(Resource::Services, "default", "web");
+    standby.refresh();
+    standby.reasons();
+    assert_eq!(standby.take_over(Cache::Warm), ["default/web"]);
+    standby.sync("web").unwrap();
+    assert_eq!(standby.cloud.served(), []);
+    assert_eq!(standby.reasons(), ["DeletedLoadBalancer"]);
+    standby.cloud.take_calls();
+    standby.sync("web").unwrap();
+    assert_eq!(standby.cloud.take_calls(), [], "once");
+}
+
+#[test]
+fn what_vanished_long_before_the_term_or_came_back_is_left_alone() {
+    let leader = World::serving();
+    let mut standby = leader.beside();
+    standby.api.remove(Resource::Services, "default", "web");
+    standby.refresh();
+    standby.clock.advance(Duration::from_secs(600));
+    assert_eq!(standby.take_over(Cache::Warm), [] as [&str; 0]);
+
+    let mut leader = World::serving();
+    let mut standby = leader.beside();
+    standby.api.remove(Resource::Services, "default", "web");
+    standby.refresh();
+    leader.create("web", "lb-1", 80);
+    leader.refresh();
+    leader.sync("web").unwrap();
+    standby.refresh();
+    let served = standby.cloud.served();
+    standby.cloud.take_calls();
+    assert_eq!(standby.take_over(Cache::Warm), [] as [&str; 0]);
+    standby.sync("web").unwrap();
+    let deletes = |call: &Call| matches!(call, Call::EnsureDeleted(_));
+    assert!(!standby.cloud.take_calls().iter().any(deletes));
+    assert_eq!(standby.cloud.served(), served);
+}
+
+#[test]
+fn one_that_came_back_unseen_keeps_what_the_last_leader_made_for_it() {
+    let mut leader = World::serving();
+    let mut standby = leader.beside();
+    standby.api.remove(Resource::Services, "default", "web");
+    standby.refresh();
+    leader.refresh();
+    leader.sync("web").unwrap();
+    leader.create("web", "lb-1", 80);
+    leader.refresh();
+    leader.sync("web").unwrap();
+    let served = standby.cloud.served();
+    assert_eq!(standby.take_over(Cache::Warm), ["default/web"]);
+    let error = standby.sync("web").unwrap_err();
+    assert!(matches!(error, Error::Cloud(cloud::Error::Outdated)), "{error}");
+    assert_eq!(standby.cloud.served(), served);
+    standby.refresh();
+    standby.sync("web").unwrap();
+    assert_eq!(standby.cloud.served(), served);
+}
+
+#[test]
+fn a_port_that_was_given_up_under_another_leader_is_not_held_against_the_next_service() {
+    let mut leader = World::serving();
+    let mut standby = leader.beside();
+    leader.patch("web", json!({"spec": {"ports": [{"port": 81}]}}));
+    for world in [&mut leader, &mut standby] {
+        world.refresh();
+    }
+    leader.sync("web").unwrap();
+    leader.create("late", "lb-1", 80);
+    for world in [&mut leader, &mut standby] {
+        world.refresh();
+    }
+    leader.sync("late").unwrap();
+    let served = leader.cloud.served();
+    assert_eq!(served.len(), 2);
+    standby.take_over(Cache::Warm);
+    standby.refresh();
+    assert_eq!(standby.sync("late").unwrap(), turns(&[]));
+    assert_eq!(
+        standby.cloud.served(),
+        served,
+        "it is not taken away for a moment"
+    );
+}
+
+#[test]
+fn a_controller_queues_nothing_before_its_term_and_everything_at_its_beginning() {
+    let leader = World::serving();
+    let World {
+        syncer, mut services, ..
+    } = World::between(leader.api.clone(), leader.cloud.clone());
+    let controller = ServiceController::new(
+        syncer,
+        services.store(),
+        Arc::new(SystemClock),
+        Arc::new(Random::from_seed(1)),
+        QueueMetrics::default(),
+    );
+    let handler = controller.service_handler();
+    let objects = leader.api.objects(Resource::Services).into_values();
+    let decoded = objects.map(|object| serde_json::from_value::<Service>(object).unwrap());
+    for change in services.replace(decoded) {
+        handler(&change);
+    }
+    assert!(!controller.step(), "somebody else leads");
+    controller.set_leading(Cache::Warm);
+    leader.cloud.take_calls();
+    assert!(controller.step() && !controller.step());
+    assert!(
+        leader
+            .cloud
+            .take_calls()
+            .contains(&Call::Locate("default/web".into()))
+    );
 }

@@ -14,11 +14,12 @@ use ureq::Timeout;
 use ureq::unversioned::transport::time as ureq_time;
 use ureq::unversioned::transport::{
     Buffers, ChainedConnector, ConnectProxyConnector, ConnectionDetails, Connector, LazyBuffers, NextTimeout,
-    TcpConnector, Transport, TransportAdapter,
+    Transport, TransportAdapter,
 };
 
 use super::resolver::host_and_port;
-use super::tls::Tls;
+use super::tcp::TcpConnector;
+use super::tls::{Shows, Tls};
 use crate::runtime::gate::Permit;
 
 /// No connection: nothing of the request was sent.
@@ -99,12 +100,13 @@ type Sockets = ChainedConnector<(), ChainedConnector<(), (), ConnectProxyConnect
 pub(super) struct AgentConnector {
     sockets: Sockets,
     tls: Arc<Tls>,
+    shows: Shows,
 }
 
 impl AgentConnector {
-    pub(super) fn new(tls: Arc<Tls>) -> Self {
-        let sockets = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
-        Self { sockets, tls }
+    pub(super) fn new(tls: Arc<Tls>, shows: Shows) -> Self {
+        let sockets = ().chain(ConnectProxyConnector::default()).chain(TcpConnector);
+        Self { sockets, tls, shows }
     }
 
     fn handshake(
@@ -112,7 +114,7 @@ impl AgentConnector {
         details: &ConnectionDetails<'_>,
         transport: Box<dyn Transport>,
     ) -> Result<(Channel, u64), ureq::Error> {
-        let Some((config, generation)) = self.tls.for_handshake() else {
+        let Some((config, generation)) = self.tls.for_handshake(self.shows) else {
             return Err(ConnectFailure::tls("no certificate authority is configured"));
         };
         let (host, _) = host_and_port(details.uri);
@@ -174,7 +176,7 @@ impl fmt::Debug for AgentConnector {
 }
 
 /// What is left of the time to connect.
-fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
+pub(super) fn remaining(details: &ConnectionDetails<'_>) -> NextTimeout {
     let spent = match ((details.current_time)(), details.now) {
         (ureq_time::Instant::Exact(now), ureq_time::Instant::Exact(start)) => {
             now.saturating_duration_since(start)

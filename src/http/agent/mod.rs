@@ -6,6 +6,7 @@ mod body;
 mod connector;
 mod pem;
 mod resolver;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -13,7 +14,7 @@ mod tls;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::AsSendBody;
 use ureq::http::{HeaderName, HeaderValue, Uri};
@@ -22,10 +23,11 @@ use self::body::Body;
 use self::connector::{AgentConnector, ConnectFailure, OnItsWay, peer_refused_us};
 pub use self::pem::{Identity, Pem, Roots, SetupError};
 use self::resolver::{CachingResolver, host_and_port};
-use self::tls::Tls;
+use self::tls::{Shows, Tls};
 use super::proxy::{ProxyRules, ProxyUrl, split_port};
 use super::{Error, Limits, Method, Request, Response, Transport};
 use crate::runtime::clock::{Clock, SystemClock};
+use crate::runtime::reload::Reloaded;
 
 /// How an [`Agent`] connects.
 #[derive(Debug, Clone)]
@@ -65,6 +67,7 @@ pub struct Agent {
     proxy: ProxyRules,
     max_idle: usize,
     tls: Arc<Tls>,
+    shows: Shows,
     resolver: CachingResolver,
     ureq: ureq::Agent,
     stopped: Arc<AtomicBool>,
@@ -93,24 +96,36 @@ impl Agent {
             settings.proxy,
             settings.max_idle,
             Arc::new(tls),
+            Shows::Identity,
         ))
     }
 
     /// A new agent that connects in the same way and shares certificates and their rotation, but has its own
     /// connections and its own [`Transport::shutdown`].
     pub fn sibling(&self) -> Self {
+        self.sibling_that(self.shows)
+    }
+
+    /// A sibling that shows no certificate: for requests that say in a header who we are. A server that knows the certificate
+    /// would believe that one.
+    pub fn nameless_sibling(&self) -> Self {
+        self.sibling_that(Shows::Nothing)
+    }
+
+    fn sibling_that(&self, shows: Shows) -> Self {
         Self::assemble(
             self.user_agent.clone(),
             self.proxy.clone(),
             self.max_idle,
             Arc::clone(&self.tls),
+            shows,
         )
     }
 
-    /// Reads the certificate files again now rather than at the next chance. Bad ones are logged and ignored.
-    /// Returns whether they changed: then idle connections are not used again.
-    pub fn reload(&self) -> bool {
-        self.tls.refresh(Duration::ZERO)
+    /// Reads the certificate files again now rather than at the next chance. Bad ones are logged and ignored. Returns what
+    /// happened since the last call, here or in a sibling. When they changed, idle connections are not used again.
+    pub fn reload(&self) -> Reloaded {
+        self.tls.reload()
     }
 
     /// Shows another certificate from the next connection on, here and in every sibling; connections made with the old
@@ -119,10 +134,31 @@ impl Agent {
     /// # Errors
     /// A certificate that cannot be used; the old one goes on.
     pub fn set_identity(&self, identity: Option<Identity>) -> Result<(), SetupError> {
-        self.tls.set_identity(identity)
+        self.tls.set(None, Some(identity))
     }
 
-    fn assemble(user_agent: String, proxy: ProxyRules, max_idle: usize, tls: Arc<Tls>) -> Self {
+    /// Trusts others, as [`Agent::set_identity`] shows others.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used; the old ones go on.
+    pub fn set_roots(&self, roots: Roots) -> Result<(), SetupError> {
+        self.tls.set(Some(roots), None)
+    }
+
+    /// [`Agent::set_roots`] and [`Agent::set_identity`] at once.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used; all old ones go on.
+    pub fn set_certificates(&self, roots: Roots, identity: Option<Identity>) -> Result<(), SetupError> {
+        self.tls.set(Some(roots), Some(identity))
+    }
+
+    /// When the certificate ends that we show; `None` without one.
+    pub fn certificate_expiry(&self) -> Option<SystemTime> {
+        self.tls.expires()
+    }
+
+    fn assemble(user_agent: String, proxy: ProxyRules, max_idle: usize, tls: Arc<Tls>, shows: Shows) -> Self {
         let config = ureq::config::Config::builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -137,16 +173,29 @@ impl Agent {
             .max_idle_age(MAX_IDLE_AGE)
             .build();
         let resolver = CachingResolver::default();
-        let connector = AgentConnector::new(Arc::clone(&tls));
+        let connector = AgentConnector::new(Arc::clone(&tls), shows);
         Self {
             ureq: ureq::Agent::with_parts(config, connector, resolver.clone()),
             user_agent,
             proxy,
             max_idle,
             tls,
+            shows,
             resolver,
             stopped: Arc::default(),
         }
+    }
+
+    /// What rustls says of a refusal leaves people guessing.
+    fn with_expiry(&self, mut error: Error) -> Error {
+        if let (Error::Tls { reason, .. }, Shows::Identity) = (&mut error, self.shows) {
+            let expired = self.tls.expires().filter(|end| *end <= self.tls.clock().wall());
+            if let Some(end) = expired {
+                let end = humantime::format_rfc3339_seconds(end);
+                reason.push_str(&format!("; our client certificate ended at {end}"));
+            }
+        }
+        error
     }
 
     fn is_stopped(&self) -> bool {
@@ -246,7 +295,7 @@ impl Transport for Agent {
                     if matches!(error, Error::Connect { .. }) {
                         self.resolver.forget(host);
                     }
-                    error
+                    self.with_expiry(error)
                 }
             }
         })

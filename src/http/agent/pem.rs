@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use std::{fs, io};
 
 use rustls::RootCertStore;
@@ -10,6 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::runtime::secret::Secret;
+use crate::runtime::x509;
 
 /// PEM text and where it comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl fmt::Debug for Pem {
 pub enum Roots {
     /// Nobody: for plain HTTP. TLS connections fail.
     Nobody,
-    /// The system's bundle: the file that `SSL_CERT_FILE` names, else the first of the usual places. Read once.
+    /// The system's bundle: the file that `SSL_CERT_FILE` names, else the first of the usual places. Not watched.
     System,
     /// The authorities in it. A server may also show exactly one of these certificates, under whatever name:
     /// this is how self-signed ones, which are authorities too, can be trusted.
@@ -199,6 +201,11 @@ pub(super) fn parse_identity(
     Ok((chain, key))
 }
 
+/// When a certificate ends; `None` where that cannot be read. Source: RFC 5280, 4.1.
+pub(super) fn end_of_life(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    x509::validity(certificate).ok().map(|(_, end)| end)
+}
+
 /// A certificate and key that do not go together, or a key of an unknown kind.
 pub(super) fn bad_identity(from: &Identity, error: &rustls::Error) -> SetupError {
     let found = format!("it does not go with the key from {}: {error}", from.key);
@@ -241,3 +248,27 @@ const SYSTEM_BUNDLES: &[&str] = &[
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::http::testing::Ca;
+
+    #[test]
+    fn the_end_of_a_certificate_is_read() {
+        for (year, want) in [(2030, 1_893_456_000), (2060, 2_840_140_800)] {
+            let leaf = Ca::new("ca").issue_with(&["client"], |params| {
+                params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            });
+            let der = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
+            assert_eq!(
+                end_of_life(&der),
+                Some(UNIX_EPOCH + Duration::from_secs(want)),
+                "{year}"
+            );
+        }
+        assert_eq!(end_of_life(&CertificateDer::from(vec![0x30, 0])), None);
+    }
+}

@@ -35,10 +35,10 @@ impl CachingResolver {
             return Ok(vec![address]);
         }
         let now = Instant::now();
-        if let Some(known) = self.lock().get(host) {
-            if now.saturating_duration_since(known.at) < REMEMBERED {
-                return Ok(known.addresses.clone());
-            }
+        if let Some(known) = self.lock().get(host)
+            && now.saturating_duration_since(known.at) < REMEMBERED
+        {
+            return Ok(known.addresses.clone());
         }
         let addresses: Vec<IpAddr> = (host, 0).to_socket_addrs()?.map(|a| a.ip()).collect();
         let known = Known {

@@ -546,12 +546,15 @@ fn a_replaced_authority_is_used_from_the_next_connection_on() {
     // what cannot be used changes nothing
     for bad in ["", "garbage"] {
         fs::write(&path, bad).unwrap();
-        assert!(!agent.reload(), "{bad:?}");
+        assert_eq!(agent.reload(), Reloaded::Refused, "{bad:?}");
+        assert_eq!(agent.reload(), Reloaded::Unchanged, "{bad:?}: it is told once");
         assert_eq!(get().unwrap(), "0", "{bad:?}");
     }
     // both, then the server changes, then only the new one
+    fs::write(&path, &old.certificate).unwrap();
+    assert_eq!(agent.reload(), Reloaded::Changed, "good again");
     fs::write(&path, format!("{}{}", old.certificate, new.certificate)).unwrap();
-    assert!(agent.reload());
+    assert_eq!(agent.reload(), Reloaded::Changed);
     assert_eq!(
         get().unwrap(),
         "1",
@@ -595,10 +598,10 @@ fn a_replaced_client_certificate_is_shown_and_half_of_one_is_not() {
     assert_eq!(get().unwrap(), "0");
 
     write(&at("crt"), &second.certificate);
-    assert!(!agent.reload(), "a certificate without its key");
+    assert_eq!(agent.reload(), Reloaded::Refused, "a certificate without its key");
     assert_eq!(get().unwrap(), "0");
     write(&at("key"), &second.key);
-    assert!(agent.reload());
+    assert_eq!(agent.reload(), Reloaded::Changed);
     let error = get().unwrap_err();
     assert!(
         matches!(error, Error::Tls { .. }),
@@ -684,4 +687,96 @@ fn a_permit_that_lapses_while_connecting_sends_nothing() {
     assert_eq!(heard.recv().unwrap(), 0, "bytes of the request");
     let error = send(permit).unwrap_err();
     assert!(matches!(error, Error::NotPermitted), "{error:?}");
+}
+
+#[test]
+fn certificates_can_be_set_all_at_once_or_not_at_all() {
+    let (old, new) = (Ca::new("old"), Ca::new("new"));
+    let config = shown(&old.issue(&["127.0.0.1"]), None);
+    let address = listen_tls(&config, |s, number| keep_answering(s, &number.to_string()));
+    let agent = Agent::new(trusting(&old.certificate)).unwrap();
+    let sibling = agent.sibling();
+    let get = || tls_get(&sibling, "127.0.0.1", address);
+    assert_eq!(get().unwrap(), "0");
+    let (client, other) = (new.issue(&["client"]), new.issue(&["other"]));
+    let identity = |key: &Leaf| Identity {
+        certificate: text("a kubeconfig", &client.certificate),
+        key: text("a kubeconfig", &key.key),
+    };
+    let roots = || Roots::Pem(text("a kubeconfig", &new.certificate));
+    agent
+        .set_certificates(roots(), Some(identity(&other)))
+        .unwrap_err();
+    assert_eq!(
+        get().unwrap(),
+        "0",
+        "the old authority goes on, on the old connection"
+    );
+    agent.set_certificates(roots(), Some(identity(&client))).unwrap();
+    assert!(
+        matches!(get(), Err(Error::Tls { .. })),
+        "only the new authority is trusted"
+    );
+    *config.lock().unwrap() = Arc::new(server_config(&new.issue(&["127.0.0.1"]), Some(&new)));
+    assert_eq!(get().unwrap(), "2", "the certificate is shown");
+    agent.set_roots(roots()).unwrap();
+    assert_eq!(get().unwrap(), "3", "and still is");
+}
+
+#[test]
+fn a_nameless_sibling_shows_no_certificate() {
+    let ca = Ca::new("ca");
+    let config = shown(&ca.issue(&["127.0.0.1"]), Some(&ca));
+    let address = listen_tls(&config, |s, _| keep_answering(s, "yes"));
+    let client = ca.issue(&["client"]);
+    let mut settings = trusting(&ca.certificate);
+    settings.identity = Some(Identity {
+        certificate: text("c", &client.certificate),
+        key: text("k", &client.key),
+    });
+    let agent = Agent::new(settings).unwrap();
+    assert_eq!(tls_get(&agent, "127.0.0.1", address).unwrap(), "yes");
+    let nameless = agent.nameless_sibling();
+    for agent in [&nameless, &nameless.sibling()] {
+        let error = tls_get(agent, "127.0.0.1", address).unwrap_err();
+        assert!(
+            matches!(&error, Error::Tls { reason, .. } if reason.contains("CertificateRequired")),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_named_until_it_is_replaced() {
+    let ca = Ca::new("ca");
+    let config = shown(&ca.issue(&["127.0.0.1"]), Some(&ca));
+    let address = listen_tls(&config, |s, _| keep_answering(s, "yes"));
+    let expired = ca.issue_with(&["client"], |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("crt"), folder.path().join("key"));
+    let write = |leaf: &Leaf| {
+        fs::write(&certificate, &leaf.certificate).unwrap();
+        fs::write(&key, &leaf.key).unwrap();
+    };
+    write(&expired);
+    let mut settings = trusting(&ca.certificate);
+    settings.identity = Some(Identity {
+        certificate: Pem::File(certificate.clone()),
+        key: Pem::File(key.clone()),
+    });
+    let agent = Agent::new(settings).unwrap();
+    let end = agent.certificate_expiry().unwrap();
+    assert_eq!(humantime::format_rfc3339(end).to_string(), "2021-01-01T00:00:00Z");
+    let error = tls_get(&agent, "127.0.0.1", address).unwrap_err();
+    let named = "our client certificate ended at 2021-01-01T00:00:00Z";
+    assert!(
+        matches!(&error, Error::Tls { reason, .. } if reason.contains(named)),
+        "{error:?}"
+    );
+    write(&ca.issue(&["client"]));
+    assert_eq!(agent.reload(), Reloaded::Changed);
+    assert_eq!(tls_get(&agent, "127.0.0.1", address).unwrap(), "yes");
 }

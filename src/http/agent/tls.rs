@@ -5,34 +5,45 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::pem::{
-    Anchors, Identity, Roots, SetupError, bad_identity, parse_anchors, parse_identity, read_identity,
+    Identity, Roots, SetupError, bad_identity, end_of_life, parse_anchors, parse_identity, read_identity,
     read_roots, system_anchors,
 };
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
+use crate::runtime::reload::Reloaded;
 
 /// What connections are made with, now.
 pub(super) struct Tls {
-    roots: Roots,
-    /// Only for [`Roots::System`], which is read once.
-    system: Option<Anchors>,
     server_name: Option<ServerName<'static>>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Held while new certificates are read that somebody wants used, so that nobody's are lost.
+    setting: Mutex<()>,
+}
+
+/// What a connection shows of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// The certificate, if there is one.
+    Identity,
+    /// Nothing, for whoever says in another way who it is.
+    Nothing,
 }
 
 struct State {
-    identity: Option<Identity>,
+    sources: Sources,
     /// `None` when nobody is trusted.
-    config: Option<Arc<ClientConfig>>,
+    built: Option<Built>,
+    /// As `built`, but without the identity; made when it is first wanted.
+    nameless: Option<Arc<ClientConfig>>,
     /// Goes up with each new configuration.
     generation: u64,
     /// Of the bytes in use.
@@ -40,6 +51,22 @@ struct State {
     /// Of the bytes last found unusable, or of the error in reading them.
     refused: Option<u64>,
     checked: Instant,
+    /// What nobody has asked for yet.
+    news: Reloaded,
+}
+
+/// Where certificates come from.
+#[derive(Clone, PartialEq, Eq)]
+struct Sources {
+    roots: Roots,
+    identity: Option<Identity>,
+}
+
+/// What became of them.
+struct Built {
+    config: Arc<ClientConfig>,
+    /// When our certificate ends.
+    expires: Option<SystemTime>,
 }
 
 impl Tls {
@@ -55,34 +82,36 @@ impl Tls {
                 Some(ServerName::try_from(name.clone()).map_err(|_| SetupError::ServerName { name })?)
             }
         };
-        let system = match roots {
-            Roots::System => Some(system_anchors()?),
-            Roots::Nobody | Roots::Pem(_) => None,
-        };
-        let material = Material::read(&roots, identity.as_ref())?;
-        let config = material.build(&roots, system.as_ref(), identity.as_ref())?;
+        let sources = Sources { roots, identity };
+        let material = Material::read(&sources)?;
+        let built = material.build(&sources)?;
         let state = Mutex::new(State {
-            identity,
-            config,
+            sources,
+            built,
+            nameless: None,
             generation: 0,
             fingerprint: material.fingerprint(),
             refused: None,
             checked: clock.now(),
+            news: Reloaded::Unchanged,
         });
         Ok(Self {
-            roots,
-            system,
             server_name,
             clock,
             state,
+            setting: Mutex::default(),
         })
     }
 
     /// The configuration for a new connection and its generation, from files as they are now.
-    pub(super) fn for_handshake(&self) -> Option<(Arc<ClientConfig>, u64)> {
+    pub(super) fn for_handshake(&self, shows: Shows) -> Option<(Arc<ClientConfig>, u64)> {
         self.refresh(HANDSHAKE_CACHE);
-        let state = self.lock();
-        Some((state.config.clone()?, state.generation))
+        let mut state = self.lock();
+        let config = match shows {
+            Shows::Identity => Arc::clone(&state.built.as_ref()?.config),
+            Shows::Nothing => state.nameless()?,
+        };
+        Some((config, state.generation))
     }
 
     /// The name to verify when connecting to `host`; `None` when it is none.
@@ -102,51 +131,81 @@ impl Tls {
         &self.clock
     }
 
-    /// Reads the files again if that was `max_age` ago. Returns whether they changed, and can be used.
-    pub(super) fn refresh(&self, max_age: Duration) -> bool {
-        let identity = {
+    /// When the certificate that is shown ends.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        self.lock().built.as_ref()?.expires
+    }
+
+    /// Reads the files again now. Returns what happened since the last call.
+    pub(super) fn reload(&self) -> Reloaded {
+        self.refresh(Duration::ZERO);
+        std::mem::take(&mut self.lock().news)
+    }
+
+    /// Reads the files again if that was `max_age` ago.
+    pub(super) fn refresh(&self, max_age: Duration) {
+        let sources = {
             let (now, mut state) = (self.clock.now(), self.lock());
             if now.saturating_duration_since(state.checked) < max_age {
-                return false;
+                return;
             }
             // before reading, so that other threads go on with what there is
             state.checked = now;
-            state.identity.clone()
+            state.sources.clone()
         };
-        let read = Material::read(&self.roots, identity.as_ref());
+        let read = Material::read(&sources);
         let fingerprint = match &read {
             Ok(material) => material.fingerprint(),
             Err(error) => hash(&error.to_string()),
         };
         {
-            let state = self.lock();
-            if state.fingerprint == fingerprint || state.refused == Some(fingerprint) {
-                return false;
+            let mut state = self.lock();
+            if state.sources != sources || state.refused == Some(fingerprint) {
+                return;
+            }
+            if state.fingerprint == fingerprint {
+                if state.refused.take().is_some() {
+                    state.news = Reloaded::Changed;
+                }
+                return;
             }
         }
-        let built = read.and_then(|m| m.build(&self.roots, self.system.as_ref(), identity.as_ref()));
+        let built = read.and_then(|material| material.build(&sources));
         let mut state = self.lock();
         match built {
-            Ok(_) if state.identity != identity => false,
-            Ok(config) => {
-                log::info!(roots:? = self.roots; "use new certificates for TLS connections");
-                state.replace(config, fingerprint);
-                true
+            // somebody else's are used meanwhile
+            _ if state.sources != sources => {}
+            Ok(built) => {
+                log::info!(roots:? = sources.roots; "use new certificates for TLS connections");
+                state.replace(built, fingerprint);
+                state.news = Reloaded::Changed;
             }
             Err(error) => {
+                log::error!(error = chain(&error).as_str(); "keep the old certificates: the new ones cannot be used");
                 state.refused = Some(fingerprint);
-                log::warn!(error = chain(&error).as_str(); "keep the old certificates: the new ones cannot be used");
-                false
+                state.news = Reloaded::Refused;
             }
         }
     }
 
-    pub(super) fn set_identity(&self, identity: Option<Identity>) -> Result<(), SetupError> {
-        let material = Material::read(&self.roots, identity.as_ref())?;
-        let config = material.build(&self.roots, self.system.as_ref(), identity.as_ref())?;
+    /// Uses other certificates from the next connection on; `None` leaves what is there.
+    pub(super) fn set(
+        &self,
+        roots: Option<Roots>,
+        identity: Option<Option<Identity>>,
+    ) -> Result<(), SetupError> {
+        let _setting = self.setting.lock().expect("no setter of certificates panics");
+        let mut sources = self.lock().sources.clone();
+        sources.roots = roots.unwrap_or(sources.roots);
+        sources.identity = identity.unwrap_or(sources.identity);
+        let material = Material::read(&sources)?;
+        let built = material.build(&sources)?;
         let mut state = self.lock();
-        state.identity = identity;
-        state.replace(config, material.fingerprint());
+        if state.refused.is_some() {
+            state.news = Reloaded::Changed;
+        }
+        state.sources = sources;
+        state.replace(built, material.fingerprint());
         Ok(())
     }
 
@@ -156,11 +215,36 @@ impl Tls {
 }
 
 impl State {
-    fn replace(&mut self, config: Option<Arc<ClientConfig>>, fingerprint: u64) {
-        self.config = config;
+    fn replace(&mut self, built: Option<Built>, fingerprint: u64) {
+        self.built = built;
+        self.nameless = None;
         self.generation += 1;
         self.fingerprint = fingerprint;
         self.refused = None;
+    }
+
+    fn nameless(&mut self) -> Option<Arc<ClientConfig>> {
+        if self.nameless.is_none() {
+            let mut config = ClientConfig::clone(&self.built.as_ref()?.config);
+            config.client_auth_cert_resolver = Arc::new(NoIdentity);
+            // a session that is resumed has the identity it began with
+            config.resumption = Resumption::disabled();
+            self.nameless = Some(Arc::new(config));
+        }
+        self.nameless.clone()
+    }
+}
+
+#[derive(Debug)]
+struct NoIdentity;
+
+impl ResolvesClientCert for NoIdentity {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 
@@ -172,10 +256,10 @@ struct Material {
 }
 
 impl Material {
-    fn read(roots: &Roots, identity: Option<&Identity>) -> Result<Self, SetupError> {
+    fn read(sources: &Sources) -> Result<Self, SetupError> {
         Ok(Self {
-            roots: read_roots(roots)?,
-            identity: identity.map(read_identity).transpose()?,
+            roots: read_roots(&sources.roots)?,
+            identity: sources.identity.as_ref().map(read_identity).transpose()?,
         })
     }
 
@@ -183,18 +267,11 @@ impl Material {
         hash(self)
     }
 
-    fn build(
-        &self,
-        roots: &Roots,
-        system: Option<&Anchors>,
-        identity: Option<&Identity>,
-    ) -> Result<Option<Arc<ClientConfig>>, SetupError> {
-        let anchors = match (roots, &self.roots) {
+    fn build(&self, sources: &Sources) -> Result<Option<Built>, SetupError> {
+        let anchors = match (&sources.roots, &self.roots) {
             (Roots::Pem(pem), Some(bytes)) => parse_anchors(pem, bytes)?,
-            _ => match system {
-                Some(anchors) => anchors.clone(),
-                None => return Ok(None),
-            },
+            (Roots::System, _) => system_anchors()?,
+            _ => return Ok(None),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(anchors.store, Arc::clone(&provider))
@@ -208,9 +285,11 @@ impl Material {
                 webpki: verifier,
                 pinned: anchors.pinned,
             }));
-        let mut config = match (identity, &self.identity) {
+        let mut expires = None;
+        let mut config = match (&sources.identity, &self.identity) {
             (Some(identity), Some((certificate, key))) => {
                 let (chain, key) = parse_identity(identity, certificate, key)?;
+                expires = chain.first().and_then(end_of_life);
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|e| bad_identity(identity, &e))?
@@ -218,7 +297,8 @@ impl Material {
             _ => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Some(Arc::new(config)))
+        let config = Arc::new(config);
+        Ok(Some(Built { config, expires }))
     }
 }
 

@@ -81,6 +81,7 @@ impl Caller {
 
     fn send_with(&self, call: &Call, authorization: &str) -> Result<Answer, Error> {
         let ask = Ask {
+            request: call.request,
             call: &call.name,
             repeat: call.repeat,
             words: wire::words,
@@ -104,6 +105,8 @@ impl Caller {
 
 /// One call, below the base.
 pub(super) struct Call {
+    /// The operation, for metrics: one of a fixed set.
+    request: &'static str,
     method: Method,
     path: String,
     body: Option<Vec<u8>>,
@@ -112,24 +115,31 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn get(path: String) -> Self {
-        Self::without_body(Method::Get, path)
+    pub(super) fn get(request: &'static str, path: String) -> Self {
+        Self::without_body(request, Method::Get, path)
     }
 
-    pub(super) fn delete(path: String) -> Self {
-        Self::without_body(Method::Delete, path)
+    pub(super) fn delete(request: &'static str, path: String) -> Self {
+        Self::without_body(request, Method::Delete, path)
     }
 
-    pub(super) fn with_body(method: Method, path: String, body: Vec<u8>, repeat: Repeat) -> Self {
+    pub(super) fn with_body(
+        request: &'static str,
+        method: Method,
+        path: String,
+        body: Vec<u8>,
+        repeat: Repeat,
+    ) -> Self {
         Self {
             body: Some(body),
             repeat,
-            ..Self::without_body(method, path)
+            ..Self::without_body(request, method, path)
         }
     }
 
-    fn without_body(method: Method, path: String) -> Self {
+    fn without_body(request: &'static str, method: Method, path: String) -> Self {
         Self {
+            request,
             name: format!("{method} {path}"),
             method,
             path,

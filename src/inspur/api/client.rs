@@ -31,7 +31,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] also for a 200 without any SLB.
     pub fn describe(&self, slb: &str) -> Result<LoadBalancer, Error> {
-        let call = Call::get(format!("?slbId={}", percent_encode(slb)));
+        let call = Call::get("describe_slb", format!("?slbId={}", percent_encode(slb)));
         let all = self.caller.read(&call, wire::load_balancers)?;
         if all.is_empty() {
             return Err(Error::NotFound {
@@ -49,7 +49,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn listeners(&self, slb: &str) -> Result<Vec<Listener>, Error> {
-        self.caller.read(&Call::get(listeners(slb)), wire::listeners)
+        let call = Call::get("list_listeners", listeners(slb));
+        self.caller.read(&call, wire::listeners)
     }
 
     /// One listener of `slb`.
@@ -57,8 +58,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn listener(&self, slb: &str, listener: &str) -> Result<Listener, Error> {
-        self.caller
-            .read(&Call::get(one_listener(slb, listener)), wire::listener)
+        let call = Call::get("describe_listener", one_listener(slb, listener));
+        self.caller.read(&call, wire::listener)
     }
 
     /// Makes a listener. Not repeated when it may have been made.
@@ -67,6 +68,7 @@ impl Client {
     /// See [`Error`].
     pub fn create_listener(&self, slb: &str, spec: &ListenerSpec) -> Result<Written<Listener>, Error> {
         let call = Call::with_body(
+            "create_listener",
             Method::Post,
             format!("{}/", listeners(slb)),
             encode::listener_spec(slb, spec),
@@ -86,6 +88,7 @@ impl Client {
         spec: &ListenerSpec,
     ) -> Result<Written<Listener>, Error> {
         let call = Call::with_body(
+            "update_listener",
             Method::Put,
             one_listener(slb, listener),
             encode::listener_spec(slb, spec),
@@ -99,7 +102,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn delete_listener(&self, slb: &str, listener: &str) -> Result<Written<()>, Error> {
-        let call = Call::delete(one_listener(slb, listener));
+        let call = Call::delete("delete_listener", one_listener(slb, listener));
         match self.caller.write(&call, no_content) {
             Err(Error::NotFound { .. }) => Ok(Written {
                 answer: (),
@@ -114,8 +117,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn members(&self, slb: &str, listener: &str) -> Result<Vec<Member>, Error> {
-        self.caller
-            .read(&Call::get(members(slb, listener)), wire::members)
+        let call = Call::get("list_members", members(slb, listener));
+        self.caller.read(&call, wire::members)
     }
 
     /// Adds members in one call. Not repeated when they may have been added. Their backend ids are not told.
@@ -124,6 +127,7 @@ impl Client {
     /// See [`Error`].
     pub fn add_members(&self, slb: &str, listener: &str, backends: &[Backend]) -> Result<Written<()>, Error> {
         let call = Call::with_body(
+            "add_members",
             Method::Post,
             members(slb, listener),
             encode::member_specs(backends),
@@ -138,7 +142,8 @@ impl Client {
     /// See [`Error`].
     pub fn remove_members(&self, slb: &str, listener: &str, ids: &[&str]) -> Result<Written<()>, Error> {
         let list = percent_encode(&encode::id_list(ids));
-        let call = Call::delete(format!("{}?backendIdList={list}", members(slb, listener)));
+        let path = format!("{}?backendIdList={list}", members(slb, listener));
+        let call = Call::delete("remove_members", path);
         self.caller.write(&call, no_content)
     }
 }
@@ -180,9 +185,10 @@ mod tests {
 
     use super::*;
     use crate::http::Transport;
-    use crate::inspur::api::Credentials;
+    use crate::inspur::api::{CloudMetrics, Credentials};
     use crate::inspur::model::{ForwardRule, Frontend, HealthCheck, Protocol, Settings};
     use crate::inspur::testing::{Reply, Script, eager};
+    use crate::metrics::{Metrics, lines};
     use crate::runtime::clock::ManualClock;
     use crate::runtime::secret::Secret;
     use crate::runtime::secret_source::SecretSource;
@@ -308,6 +314,49 @@ mod tests {
             let date = "Sun, 06 Nov 1994 08:49:37 GMT";
             assert_eq!(headers, [Some("Bearer t0"), Some(date), content_type], "{case}");
         }
+    }
+
+    #[test]
+    fn every_operation_is_measured_by_its_name() {
+        let script = Script::always(|| Reply::json(400, "{}"));
+        let metrics = Metrics::new();
+        let exchanges = || {
+            let transport = Arc::clone(&script) as Arc<dyn Transport>;
+            let clock = Arc::new(ManualClock::new(UNIX_EPOCH));
+            let exchanges = Exchanges::new(transport, clock, StopToken::never(), eager());
+            exchanges.measured(CloudMetrics::new(&metrics))
+        };
+        let tokens = Arc::new(Tokens::new(Credentials::Static(secret("t0")), exchanges()));
+        let client = Client::new("https://slb.example", tokens, exchanges(), Gate::open());
+        client.describe("s").unwrap_err();
+        client.listeners("s").unwrap_err();
+        client.listener("s", "l").unwrap_err();
+        client.create_listener("s", &spec()).unwrap_err();
+        client.update_listener("s", "l", &spec()).unwrap_err();
+        client.delete_listener("s", "l").unwrap_err();
+        client.members("s", "l").unwrap_err();
+        client.add_members("s", "l", &[]).unwrap_err();
+        client.remove_members("s", "l", &["b"]).unwrap_err();
+        let errors = lines(&metrics, "cloudprovider_inspur_api_request_errors_total");
+        let names: Vec<&str> = errors
+            .iter()
+            .map(|line| line.split('"').nth(1).unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "add_members",
+                "create_listener",
+                "delete_listener",
+                "describe_listener",
+                "describe_slb",
+                "list_listeners",
+                "list_members",
+                "remove_members",
+                "update_listener",
+            ]
+        );
+        assert!(errors.iter().all(|line| line.ends_with(" 1")), "{errors:?}");
     }
 
     #[test]

@@ -43,8 +43,9 @@ impl Ecs {
             [id, others @ ..] => format!("[{id} and {} more]", others.len()),
             [] => return Ok(Vec::new()),
         };
-        let call = Call::get(format!("?instanceIds={list}&{}", paging(1)))
-            .shown_as(&format!("?instanceIds={shown}&{}", paging(1)));
+        let query = format!("?instanceIds={list}&{}", paging(1));
+        let call =
+            Call::get("describe_instances", query).shown_as(&format!("?instanceIds={shown}&{}", paging(1)));
         let found = match self.page(&call) {
             Err(Error::NotFound { .. }) if ids.len() == 1 => Vec::new(),
             found => found?,
@@ -83,13 +84,13 @@ impl Ecs {
     /// # Errors
     /// See [`Error`].
     pub fn list(&self) -> Result<Vec<Machine>, Error> {
-        self.pages(|page| format!("?{}", paging(page)))
+        self.pages("list_instances", |page| format!("?{}", paging(page)))
     }
 
     /// The answer to `query`, which may hold more than what matches: the cloud may search more loosely than we do. `Assumed:` it is
     /// paged as a list is.
     fn search(&self, query: &str) -> Result<Vec<Machine>, Error> {
-        let found = self.pages(|page| match page {
+        let found = self.pages("find_instances", |page| match page {
             1 => query.to_string(),
             page => format!("{query}&{}", paging(page)),
         });
@@ -100,10 +101,10 @@ impl Ecs {
     }
 
     /// What is on all pages, each instance once.
-    fn pages(&self, query: impl Fn(usize) -> String) -> Result<Vec<Machine>, Error> {
+    fn pages(&self, request: &'static str, query: impl Fn(usize) -> String) -> Result<Vec<Machine>, Error> {
         let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for page in 1..=MOST_PAGES {
-            let call = Call::get(query(page));
+            let call = Call::get(request, query(page));
             let found = match self.page(&call) {
                 Err(Error::NotFound { .. }) if page > 1 => break,
                 found => found?,
@@ -141,7 +142,7 @@ fn paging(page: usize) -> String {
 /// Whether more may follow a page of this length. A page shorter than asked for is the last, says the contract; but a cloud that
 /// silently allows less than we ask for would then hide instances. `Assumed:` such a limit is a round number.
 fn may_be_cut(length: usize) -> bool {
-    length > 0 && length % 10 == 0
+    length > 0 && length.is_multiple_of(10)
 }
 
 #[cfg(test)]

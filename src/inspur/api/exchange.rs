@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
+use super::metrics::CloudMetrics;
 use super::wire::Words;
 use super::{Error, http};
 use crate::http::bucket::{Stopped, TokenBucket};
@@ -78,6 +79,8 @@ pub(super) enum Repeat {
 /// What is asked, apart from the request itself.
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
+    /// The operation, for metrics: one of a fixed set.
+    pub(super) request: &'static str,
     /// For errors.
     pub(super) call: &'a str,
     pub(super) repeat: Repeat,
@@ -103,6 +106,7 @@ pub struct Exchanges {
     limit: Arc<TokenBucket>,
     /// After a 429 nobody calls before this.
     throttled_until: Mutex<Option<Instant>>,
+    metrics: CloudMetrics,
 }
 
 impl Exchanges {
@@ -122,6 +126,7 @@ impl Exchanges {
             random: Random::from_entropy(),
             retrying,
             throttled_until: Mutex::new(None),
+            metrics: CloudMetrics::default(),
         }
     }
 
@@ -130,8 +135,18 @@ impl Exchanges {
         Self { limit, ..self }
     }
 
+    /// The same, measured there.
+    pub fn measured(self, metrics: CloudMetrics) -> Self {
+        Self { metrics, ..self }
+    }
+
     pub(super) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// Where they are measured.
+    pub(super) fn metrics(&self) -> &CloudMetrics {
+        &self.metrics
     }
 
     /// Sends what `request` builds, again where that is safe, until there is a 2xx. Each attempt needs a permit of its own.
@@ -143,6 +158,15 @@ impl Exchanges {
         ask: Ask<'_>,
         request: impl Fn() -> Result<Request, Shut>,
     ) -> Result<Answer, Error> {
+        self.repeat(ask, request).inspect_err(|error| {
+            // that we stop, or stand by, is nobody's fault
+            if !matches!(error, Error::Stopped { .. } | Error::NotLeading { .. }) {
+                self.metrics.failed(ask.request);
+            }
+        })
+    }
+
+    fn repeat(&self, ask: Ask<'_>, request: impl Fn() -> Result<Request, Shut>) -> Result<Answer, Error> {
         let call = ask.call;
         let mut failures = 0;
         loop {
@@ -197,7 +221,10 @@ impl Exchanges {
         if self.stop.wait(left) {
             return Err(stopped());
         }
-        self.limit.take(&self.stop).map(drop).map_err(|Stopped| stopped())
+        self.metrics.held_back(left);
+        let waited = self.limit.take(&self.stop).map_err(|Stopped| stopped())?;
+        self.metrics.limited(waited);
+        Ok(())
     }
 
     fn hold_everybody(&self, wait: Duration) {
@@ -212,10 +239,17 @@ impl Exchanges {
     fn attempt(&self, ask: Ask<'_>, request: &Request) -> Result<Vec<u8>, Error> {
         let call = ask.call;
         let begun = self.clock.now();
+        let elapsed = || self.clock.now().saturating_duration_since(begun);
         let answer = self.transport.exchange(request);
-        let duration_ms = self.clock.now().saturating_duration_since(begun).as_millis() as u64;
+        let duration_ms = elapsed().as_millis() as u64;
         let status = answer.as_ref().map_or(0, |response| response.status);
         debug!(call, status, duration_ms; "called the cloud");
+        match &answer {
+            Ok(response) => self.metrics.attempted(ask.request, Some(response.status)),
+            // never sent
+            Err(http::Error::Stopped | http::Error::NotPermitted | http::Error::Invalid { .. }) => {}
+            Err(_) => self.metrics.attempted(ask.request, None),
+        }
         let response = answer.map_err(|source| match source {
             http::Error::Stopped => Error::Stopped { call: call.into() },
             http::Error::NotPermitted => Error::NotLeading { call: call.into() },
@@ -227,12 +261,14 @@ impl Exchanges {
         if !(200..300).contains(&response.status) {
             return Err(refusal(ask, response));
         }
-        response
+        let body = response
             .into_bytes(ANSWER_LIMIT)
             .map_err(|e| Error::Unintelligible {
                 call: call.into(),
                 reason: e.to_string(),
-            })
+            })?;
+        self.metrics.succeeded(ask.request, elapsed());
+        Ok(body)
     }
 }
 
@@ -305,6 +341,7 @@ mod tests {
     use super::*;
     use crate::inspur::api::wire;
     use crate::inspur::testing::{Reply, Script, eager};
+    use crate::metrics::{Metrics, lines};
     use crate::runtime::clock::ManualClock;
     use crate::runtime::stop::Stop;
 
@@ -314,6 +351,7 @@ mod tests {
 
     fn ask(repeat: Repeat) -> Ask<'static> {
         Ask {
+            request: "look",
             call: "GET /",
             repeat,
             words: wire::words,
@@ -409,6 +447,75 @@ mod tests {
         ]);
         let answer = send(&script, Repeat::Safe).unwrap();
         assert_eq!((&*answer.body, answer.attempts), (&b"[]"[..], 3));
+    }
+
+    #[test]
+    fn every_attempt_is_measured_by_operation_and_code() {
+        let script = Script::new([
+            Reply::json(409, "{}"),
+            Reply::lost(),
+            Reply::json(429, "{}"),
+            Reply::json(200, "[]"),
+            Reply::json(404, "{}"),
+            Reply::Fail(http::Error::NotPermitted),
+        ]);
+        let metrics = Metrics::new();
+        let exchanges = exchanges(&script, &Stop::new()).measured(CloudMetrics::new(&metrics));
+        let send = || exchanges.send(ask(Repeat::Safe), || Ok(Request::get("http://x/")));
+        send().unwrap();
+        send().unwrap_err();
+        send().unwrap_err();
+        let shown: Vec<String> = lines(&metrics, "cloudprovider_")
+            .iter()
+            .filter(|line| !line.contains("_bucket"))
+            .map(|line| line.replace("cloudprovider_inspur_api_", ""))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                r#"conflicts_total{request="look"} 1"#,
+                r#"request_duration_seconds_sum{request="look"} 0"#,
+                r#"request_duration_seconds_count{request="look"} 1"#,
+                r#"request_errors_total{request="look"} 1"#,
+                r#"requests_total{code="200",request="look"} 1"#,
+                r#"requests_total{code="404",request="look"} 1"#,
+                r#"requests_total{code="409",request="look"} 1"#,
+                r#"requests_total{code="429",request="look"} 1"#,
+                r#"requests_total{code="<error>",request="look"} 1"#,
+                r#"throttled_requests_total{request="look"} 1"#,
+                r#"wait_seconds_total{why="limit"} 0"#,
+                r#"wait_seconds_total{why="throttled"} 0"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn waits_are_measured_by_why() {
+        let (metrics, clock) = (Metrics::new(), Arc::new(ManualClock::new(UNIX_EPOCH)));
+        let script = Script::new([
+            Reply::json(429, "{}").header("Retry-After", "1"),
+            Reply::json(200, "[]"),
+        ]);
+        let limit = TokenBucket::new(100.0, 1, clock.clone() as Arc<dyn Clock>);
+        let retrying = Retrying {
+            attempts: 1,
+            ..eager()
+        };
+        let exchanges = Exchanges::new(script, clock.clone(), StopToken::never(), retrying)
+            .limited(Arc::new(limit))
+            .measured(CloudMetrics::new(&metrics));
+        let send = || exchanges.send(ask(Repeat::Safe), || Ok(Request::get("http://x/")));
+        send().unwrap_err();
+        clock.advance(Duration::from_millis(999));
+        exchanges.limit.take(&StopToken::never()).unwrap();
+        send().unwrap();
+        assert_eq!(
+            lines(&metrics, "cloudprovider_inspur_api_wait"),
+            [
+                r#"cloudprovider_inspur_api_wait_seconds_total{why="limit"} 0.01"#,
+                r#"cloudprovider_inspur_api_wait_seconds_total{why="throttled"} 0.001"#,
+            ]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod ecs;
 mod encode;
 mod exchange;
 mod loose;
+mod metrics;
 mod token;
 mod wire;
 
@@ -18,6 +19,7 @@ pub use call::Written;
 pub use client::Client;
 pub use ecs::{ASKED_AT_ONCE, Ecs};
 pub use exchange::{Exchanges, Limit, Retrying};
+pub use metrics::{CloudMetrics, Renewal};
 pub use token::{Credentials, Tokens};
 pub use wire::Words;
 

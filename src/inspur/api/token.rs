@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::exchange::{Ask, Exchanges, Repeat};
-use super::{Error, encode, wire};
+use super::{Error, Renewal, encode, wire};
 use crate::http::{Method, Request, percent_encode};
 use crate::runtime::chain;
 use crate::runtime::gate::{Harmless, Permit};
@@ -49,14 +49,15 @@ pub enum Credentials {
 
 /// Hands out tokens. Threads share one.
 pub struct Tokens {
-    credentials: Credentials,
     exchanges: Exchanges,
     state: Mutex<State>,
     ended: Condvar,
 }
 
-#[derive(Default)]
 struct State {
+    credentials: Credentials,
+    /// How often they were replaced. A fetch with others has no say any more.
+    epoch: u64,
     kept: Option<(Token, Instant)>,
     /// Somebody is fetching.
     fetching: bool,
@@ -72,6 +73,8 @@ struct State {
 pub(super) struct Token {
     text: Arc<Secret>,
     fetch: u64,
+    /// Of the credentials.
+    epoch: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -95,53 +98,104 @@ impl Token {
 impl Tokens {
     /// Fetches over `exchanges`, which belong to the token service alone.
     pub fn new(credentials: Credentials, exchanges: Exchanges) -> Self {
-        Self {
+        let state = State {
             credentials,
+            epoch: 0,
+            kept: None,
+            fetching: false,
+            fetches: 0,
+            waiting: 0,
+            last: None,
+        };
+        Self {
             exchanges,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             ended: Condvar::new(),
+        }
+    }
+
+    /// Asks with other credentials from now on. Whoever waits for a token that was asked for with the old ones gets one of the
+    /// new ones instead.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        let mut state = self.lock();
+        if state.credentials != credentials {
+            state.credentials = credentials;
+            state.epoch += 1;
+            state.kept = None;
+            state.fetching = false;
+            self.ended.notify_all();
+        }
+    }
+
+    /// Reads a file with a ready token again at the next use. A token that was asked for is kept: it is good for as long as the
+    /// service said.
+    pub fn look_again(&self) {
+        let mut state = self.lock();
+        if matches!(state.credentials, Credentials::Static(SecretSource::File(_))) {
+            state.kept = None;
         }
     }
 
     /// A token that is good for now. Waits for a fetch that is under way rather than beginning another, and shares its
     /// failure too.
     pub(super) fn current(&self) -> Result<Token, Error> {
+        loop {
+            if let Some(outcome) = self.keep_or_fetch() {
+                return outcome.map_err(Failure::into_error);
+            }
+        }
+    }
+
+    /// `None` when the credentials were replaced meanwhile.
+    fn keep_or_fetch(&self) -> Option<Result<Token, Failure>> {
         let mut state = self.lock();
+        let epoch = state.epoch;
         match &state.kept {
-            Some((token, until)) if self.exchanges.clock().now() < *until => return Ok(token.clone()),
+            Some((token, until)) if self.exchanges.clock().now() < *until => return Some(Ok(token.clone())),
             _ => {}
         }
         if state.fetching {
             let awaited = state.fetches;
             state.waiting += 1;
-            while state.fetching && state.fetches == awaited {
+            while state.fetching && state.fetches == awaited && state.epoch == epoch {
                 state = self.ended.wait(state).expect(UNPOISONED);
             }
             state.waiting -= 1;
-            let last = state.last.clone().expect("a fetch that ended left its result");
-            return last.map_err(Failure::into_error);
+            return match state.epoch == epoch {
+                true => Some(state.last.clone().expect("a fetch that ended left its result")),
+                false => None,
+            };
         }
         state.fetching = true;
         state.fetches += 1;
-        let fetch = state.fetches;
+        let (fetch, credentials) = (state.fetches, state.credentials.clone());
         drop(state);
         let mut flight = Flight {
             tokens: self,
+            epoch,
             result: Err(Failure::Other("fetching it panicked".into(), None)),
             until: None,
         };
         let begun = self.exchanges.clock().now();
-        flight.result = match self.fetch() {
+        flight.result = match self.fetch(&credentials) {
             Ok((secret, life)) => {
                 flight.until = Some(begun + life);
                 Ok(Token {
                     text: Arc::new(secret),
                     fetch,
+                    epoch,
                 })
             }
             Err(failure) => Err(failure),
         };
-        flight.result.clone().map_err(Failure::into_error)
+        let result = flight.result.clone();
+        drop(flight);
+        let renewal = match &result {
+            Ok(_) => Renewal::Succeeded,
+            Err(_) => Renewal::Failed,
+        };
+        self.exchanges.metrics().token_renewals(renewal);
+        (self.lock().epoch == epoch).then_some(result)
     }
 
     /// Forgets `refused`, which the cloud did not accept. False when asking again would bring the same one.
@@ -154,7 +208,8 @@ impl Tokens {
         {
             state.kept = None;
         }
-        !matches!(self.credentials, Credentials::Static(SecretSource::Value(_)))
+        let is_fixed = matches!(state.credentials, Credentials::Static(SecretSource::Value(_)));
+        refused.epoch != state.epoch || !is_fixed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,9 +217,9 @@ impl Tokens {
     }
 
     /// A new token and how long to keep it.
-    fn fetch(&self) -> Result<(Secret, Duration), Failure> {
+    fn fetch(&self, credentials: &Credentials) -> Result<(Secret, Duration), Failure> {
         let unreadable = |error: secret_source::Error| Failure::Other(chain(&error), None);
-        match &self.credentials {
+        match credentials {
             Credentials::Static(source) => {
                 let life = match source {
                     SecretSource::Value(_) => FOREVER,
@@ -196,6 +251,7 @@ impl Tokens {
     /// Asks the token service. Safe to repeat: a token that nobody uses expires.
     fn ask(&self, url: &str, content_type: &str, body: Vec<u8>) -> Result<(Secret, Duration), Failure> {
         let ask = Ask {
+            request: "token",
             call: "the token request",
             repeat: Repeat::Safe,
             words: wire::token_words,
@@ -240,6 +296,8 @@ fn exchange_form(client_id: &str, client_secret: &Secret, requested_subject: &st
 /// A fetch under way. Its end, a panic too, is told to those who wait.
 struct Flight<'a> {
     tokens: &'a Tokens,
+    /// Of the credentials it was begun with.
+    epoch: u64,
     result: Result<Token, Failure>,
     until: Option<Instant>,
 }
@@ -247,6 +305,9 @@ struct Flight<'a> {
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         let mut state = self.tokens.lock();
+        if state.epoch != self.epoch {
+            return;
+        }
         state.fetching = false;
         if let (Ok(token), Some(until)) = (&self.result, self.until) {
             state.kept = Some((token.clone(), until));
@@ -287,7 +348,9 @@ mod tests {
 
     use super::*;
     use crate::http::Transport;
+    use crate::inspur::api::CloudMetrics;
     use crate::inspur::testing::{Reply, Script, eager};
+    use crate::metrics::{Metrics, lines};
     use crate::runtime::clock::ManualClock;
     use crate::runtime::stop::StopToken;
 
@@ -312,6 +375,30 @@ mod tests {
             200,
             &format!(r#"{{"access_token":"{token}","expires_in":{seconds}}}"#),
         )
+    }
+
+    #[test]
+    fn each_renewal_is_counted_by_its_result() {
+        let script = Script::new([issued("t1", 300), Reply::json(403, "{}")]);
+        let (mut tokens, clock) = tokens(keycloak(), &script);
+        let metrics = Metrics::new();
+        tokens.exchanges = tokens.exchanges.measured(CloudMetrics::new(&metrics));
+        tokens.current().unwrap();
+        tokens.current().unwrap();
+        clock.advance(Duration::from_secs(300));
+        tokens.current().unwrap_err();
+        assert_eq!(
+            lines(&metrics, "cloudprovider_inspur_token"),
+            [
+                r#"cloudprovider_inspur_token_renewals_total{result="failure"} 1"#,
+                r#"cloudprovider_inspur_token_renewals_total{result="success"} 1"#,
+            ]
+        );
+        let asked = lines(&metrics, "cloudprovider_inspur_api_requests_total");
+        assert!(
+            asked.iter().all(|line| line.contains(r#"request="token""#)),
+            "{asked:?}"
+        );
     }
 
     #[test]
@@ -442,6 +529,118 @@ mod tests {
             });
             assert_eq!(script.requests().len(), 1, "{case}");
         }
+    }
+
+    #[test]
+    fn replaced_credentials_count_at_once() {
+        let script = Script::new([issued("t1", 300), issued("t2", 300)]);
+        let (tokens, _) = tokens(keycloak(), &script);
+        let first = tokens.current().unwrap();
+        tokens.set_credentials(keycloak());
+        assert_eq!(
+            tokens.current().unwrap().header(),
+            "Bearer t1",
+            "they are the same"
+        );
+        let changed = Credentials::Iam {
+            url: "https://iam.example/login".into(),
+            username: "main.sub".into(),
+            password: SecretSource::Value(Secret::new("p")),
+        };
+        tokens.set_credentials(changed);
+        assert_eq!(tokens.current().unwrap().header(), "Bearer t2");
+        assert_eq!(script.requests()[1].url, "https://iam.example/login");
+        tokens.set_credentials(Credentials::Static(SecretSource::Value(Secret::new("t3"))));
+        assert!(
+            tokens.discard(&first),
+            "late news of the first one: there is another"
+        );
+        let fixed = tokens.current().unwrap();
+        assert_eq!(fixed.header(), "Bearer t3");
+        assert!(!tokens.discard(&fixed));
+    }
+
+    #[test]
+    fn a_fetch_with_replaced_credentials_changes_nothing() {
+        for (case, reply) in [
+            ("success", issued("old", 300)),
+            ("failure", Reply::json(400, "{}")),
+        ] {
+            let gate = Arc::new(Barrier::new(2));
+            let held = Reply::Held(Arc::clone(&gate), Box::new(reply));
+            let script = Script::new([held, issued("new", 300)]);
+            let (tokens, _) = tokens(keycloak(), &script);
+            let changed = Credentials::Keycloak {
+                url: "https://iam.example/token".into(),
+                client_id: "other".into(),
+                client_secret: SecretSource::Value(Secret::new("s")),
+                requested_subject: "sub".into(),
+            };
+            let ask = || tokens.current().map(|t| t.header()).map_err(|e| e.to_string());
+            std::thread::scope(|scope| {
+                let first = scope.spawn(ask);
+                gate.wait();
+                let second = scope.spawn(ask);
+                while tokens.lock().waiting < 1 {
+                    std::thread::yield_now();
+                }
+                tokens.set_credentials(changed);
+                // it need not wait for the old fetch, which is still at the token service
+                assert_eq!(second.join().unwrap().as_deref(), Ok("Bearer new"), "{case}");
+                gate.wait();
+                assert_eq!(first.join().unwrap().as_deref(), Ok("Bearer new"), "{case}");
+            });
+            assert_eq!(ask().as_deref(), Ok("Bearer new"), "{case}");
+            assert_eq!(script.requests().len(), 2, "{case}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_files_are_read_at_each_fetch_and_ready_tokens_when_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (version, text) in [("v1", "one"), ("v2", "two")] {
+            std::fs::create_dir(at(version)).unwrap();
+            std::fs::write(at(version).join("secret"), text).unwrap();
+        }
+        // as kubelet does
+        let point_to = |version: &str| {
+            std::os::unix::fs::symlink(version, at("..data_tmp")).unwrap();
+            std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        };
+        point_to("v1");
+        std::os::unix::fs::symlink("..data/secret", at("secret")).unwrap();
+        let source = || SecretSource::File(at("secret"));
+        let exchange = Credentials::Keycloak {
+            url: "https://iam.example/token".into(),
+            client_id: "c".into(),
+            client_secret: source(),
+            requested_subject: "sub".into(),
+        };
+        let script = Script::new([issued("t1", 300), issued("t2", 300)]);
+        let (exchanged, clock) = tokens(exchange, &script);
+        let (ready, _) = tokens(Credentials::Static(source()), &Script::new([]));
+        exchanged.current().unwrap();
+        assert_eq!(ready.current().unwrap().header(), "Bearer one");
+        point_to("v2");
+        assert_eq!(ready.current().unwrap().header(), "Bearer one");
+        for tokens in [&exchanged, &ready] {
+            tokens.look_again();
+        }
+        assert_eq!(ready.current().unwrap().header(), "Bearer two");
+        assert_eq!(
+            exchanged.current().unwrap().header(),
+            "Bearer t1",
+            "it is still good"
+        );
+        clock.advance(Duration::from_secs(300));
+        exchanged.current().unwrap();
+        let secrets: Vec<bool> = ["client_secret=one", "client_secret=two"]
+            .iter()
+            .zip(script.requests())
+            .map(|(secret, request)| request.text().contains(secret))
+            .collect();
+        assert_eq!(secrets, [true, true]);
     }
 
     #[test]

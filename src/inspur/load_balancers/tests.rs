@@ -1,13 +1,15 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::cloud::CloudProvider;
+use crate::cloud::{CloudProvider, granted};
 use crate::http::Transport;
+use crate::inspur::annotations::{Defaults, Switch};
 use crate::inspur::api::{Credentials, Limit};
 use crate::inspur::fake_slb::{BASE, FakeApi, Fault};
 use crate::inspur::testing::{ServiceBuilder, eager, node, service};
 use crate::inspur::{InspurCloud, Options};
 use crate::k8s::types::Protocol;
+use crate::metrics::Metrics;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::gate::Gate;
 use crate::runtime::secret::Secret;
@@ -52,6 +54,7 @@ impl Daemon {
                 Gate::open(),
                 Arc::new(clock.clone()),
                 stop.token(),
+                &Metrics::new(),
             ),
             clock,
             stop,
@@ -63,11 +66,11 @@ impl Daemon {
     }
 
     fn ensure(&self, service: &Service, nodes: &[Arc<Node>]) -> Result<Ensured, Error> {
-        self.balancers().ensure(service, nodes, &[])
+        self.balancers().ensure(service, nodes, &[], &granted)
     }
 
     fn delete(&self, service: &Service) -> Result<Change, Error> {
-        self.balancers().ensure_deleted(service)
+        self.balancers().ensure_deleted(service, &granted)
     }
 }
 
@@ -102,6 +105,7 @@ fn told(error: Error) -> (&'static str, &'static str, String) {
         Error::Unavailable { message, .. } => ("unavailable", "", message),
         Error::Stopped => ("stopped", "", String::new()),
         Error::NotLeading => ("not leading", "", String::new()),
+        Error::Outdated => ("outdated", "", String::new()),
     }
 }
 
@@ -270,7 +274,10 @@ fn a_denied_port_loses_its_listener_to_the_older_service() {
         claim: claims[0].clone(),
         holder: "shop/old".into(),
     };
-    let ensured = daemon.balancers().ensure(&service, &nodes(1), &[denied]).unwrap();
+    let ensured = daemon
+        .balancers()
+        .ensure(&service, &nodes(1), &[denied], &granted)
+        .unwrap();
     assert!(
         ensured.waiting[0]
             .note
@@ -588,4 +595,59 @@ fn nothing_is_called_once_it_is_time_to_stop() {
     assert!(matches!(daemon.ensure(&web(), &nodes(1)), Err(Error::Stopped)));
     assert!(matches!(daemon.delete(&web()), Err(Error::Stopped)));
     assert_eq!(api.take_log(), [""; 0]);
+}
+
+#[test]
+fn leave_is_asked_before_the_first_write_and_never_for_reads() {
+    let api = FakeApi::new(&["slb-1", "slb-2"]);
+    let daemon = Daemon::new(&api);
+    let asked = std::cell::Cell::new(0);
+    let refuse = || -> Result<(), Error> {
+        asked.set(asked.get() + 1);
+        Err(Error::Outdated)
+    };
+    let refused = |result: Result<Change, Error>, case: &str| {
+        assert!(matches!(result, Err(Error::Outdated)), "{case}: {result:?}");
+        assert_eq!(
+            (asked.take(), api.take_counts().2),
+            (1, 0),
+            "{case}: asked once, nothing written"
+        );
+    };
+    let ensure = |service: &Service| {
+        let ensured = daemon.balancers().ensure(service, &nodes(1), &[], &refuse);
+        ensured.map(|ensured| ensured.change)
+    };
+    refused(ensure(&web()), "a new one");
+    daemon.ensure(&web(), &nodes(1)).unwrap();
+    api.take_counts();
+    assert_eq!(ensure(&web()).unwrap(), Change::None, "nothing is to be written");
+    assert_eq!(asked.take(), 0);
+    let gone = service("web").annotation(SLB_IN_USE, "slb-1,slb-2").build();
+    refused(daemon.balancers().ensure_deleted(&gone, &refuse), "a deletion");
+    let moved = service("web")
+        .annotation(SLB_ID, "slb-2")
+        .annotation(SLB_IN_USE, "slb-1,slb-2")
+        .tcp(80, 30080)
+        .build();
+    refused(ensure(&moved), "a move");
+    daemon.ensure(&moved, &nodes(1)).unwrap();
+    assert_eq!(api.shown("slb-1"), [""; 0]);
+}
+
+#[test]
+fn other_defaults_count_from_the_next_sync_on() {
+    let api = FakeApi::new(&["slb-1"]);
+    let daemon = Daemon::new(&api);
+    daemon.ensure(&web(), &nodes(1)).unwrap();
+    let other = Defaults {
+        rule: Some(crate::inspur::model::ForwardRule::WeightedRoundRobin),
+        check: Some(Switch::Off),
+        ..Defaults::default()
+    };
+    daemon.cloud.controls().set_defaults(other);
+    let ensured = daemon.ensure(&web(), &nodes(1)).unwrap();
+    assert_eq!(ensured.change, Change::Made);
+    let shown = api.shown("slb-1");
+    assert!(shown[0].contains(" WRR "), "{shown:?}");
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::http::testing::Scripted;
 use crate::k8s::types::{Node, Service};
 use crate::k8s::{PatchType, Review};
+use crate::metrics::{Metrics, lines};
 use crate::runtime::clock::ManualClock;
 use crate::runtime::gate::{Gate, Moment};
 use crate::runtime::secret::Secret;
@@ -56,6 +57,7 @@ fn requests_say_who_asks_for_what() {
         stop: StopToken::never(),
         clock: Arc::new(SystemClock),
         random: Arc::new(Random::from_seed(1)),
+        metrics: ClientMetrics::default(),
     });
     for call in [
         Call::get("/api/v1/nodes/n-1"),
@@ -226,6 +228,7 @@ fn with_auth(transport: &Arc<Scripted>, auth: Auth) -> Client {
         stop: StopToken::never(),
         clock: Arc::new(SystemClock),
         random: Arc::new(Random::from_seed(1)),
+        metrics: ClientMetrics::default(),
     })
 }
 
@@ -285,6 +288,7 @@ fn a_watch_is_tried_once_and_takes_no_token_of_the_limit() {
         stop: stop.token(),
         clock,
         random: Arc::new(Random::from_seed(1)),
+        metrics: ClientMetrics::default(),
     });
     client.open(&Call::get("/api/v1/nodes")).unwrap();
     for _ in 0..2 {
@@ -338,6 +342,7 @@ fn while_the_gate_is_shut_only_reads_reviews_and_the_lease_are_sent() {
         stop: StopToken::never(),
         clock: clock.clone(),
         random: Arc::new(Random::from_seed(1)),
+        metrics: ClientMetrics::default(),
     });
     let change = Call::patch("/api/v1/nodes/n-1", PatchType::Merge, &json!({}));
     for (case, call, sent) in [
@@ -364,4 +369,85 @@ fn while_the_gate_is_shut_only_reads_reviews_and_the_lease_are_sent() {
     assert_eq!(transport.requests().len(), 3);
     keeper.open_since(Moment::of(&*clock), Duration::from_secs(1));
     client.send::<Value>(&change).unwrap();
+}
+
+/// What is shown of requests, but for buckets and durations.
+fn shown(metrics: &Metrics) -> Vec<String> {
+    let lines = lines(metrics, "rest_client_").into_iter();
+    lines
+        .filter(|line| !line.contains("_bucket") && !line.contains("_seconds_sum"))
+        .map(|line| line.replace("host=\"x:1\",", "").replace(",host=\"x:1\"", ""))
+        .collect()
+}
+
+#[test]
+fn each_attempt_is_measured_and_what_never_left_is_not() {
+    let never_left = || Err(http::Error::NotPermitted);
+    let transport = Scripted::new(vec![broken(), later(503), json_answer(200, NODE), never_left()]);
+    let (metrics, clock) = (Metrics::new(), ManualClock::new(SystemTime::UNIX_EPOCH));
+    let client = Client::with_options(ClientOptions {
+        gate: Gate::open(),
+        base: "https://x:1/prefix".into(),
+        transport: transport.clone(),
+        auth: Arc::new(Auth::nobody()),
+        bucket: Some(Arc::new(TokenBucket::new(0.0, 1, Arc::new(clock)))),
+        component: String::new(),
+        stop: StopToken::never(),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(Random::from_seed(1)),
+        metrics: ClientMetrics::new(&metrics),
+    });
+    client.object::<Node>("", "n-1").unwrap();
+    let change = Call::patch("/api/v1/nodes/n-1", PatchType::Merge, &json!({}));
+    client.send::<Value>(&change).unwrap_err();
+    assert_eq!(
+        shown(&metrics),
+        [
+            r#"rest_client_rate_limiter_duration_seconds_count{verb="GET"} 3"#,
+            r#"rest_client_rate_limiter_duration_seconds_count{verb="PATCH"} 1"#,
+            r#"rest_client_request_duration_seconds_count{verb="GET"} 3"#,
+            r#"rest_client_request_duration_seconds_count{verb="PATCH"} 1"#,
+            r#"rest_client_request_retries_total{code="503",verb="GET"} 1"#,
+            r#"rest_client_request_retries_total{code="<error>",verb="GET"} 1"#,
+            r#"rest_client_requests_total{code="200",method="GET"} 1"#,
+            r#"rest_client_requests_total{code="503",method="GET"} 1"#,
+            r#"rest_client_requests_total{code="<error>",method="GET"} 1"#,
+            &format!(
+                r#"rest_client_response_size_bytes_sum{{verb="GET"}} {}"#,
+                NODE.len() + "later".len()
+            ),
+            r#"rest_client_response_size_bytes_count{verb="GET"} 2"#,
+        ]
+    );
+}
+
+#[test]
+fn a_watch_is_counted_and_its_length_is_nobodys_latency() {
+    let transport = Scripted::new(vec![json_answer(200, ""), json_answer(201, NODE)]);
+    let metrics = Metrics::new();
+    let client = Client::with_options(ClientOptions {
+        gate: Gate::open(),
+        base: "https://x:1".into(),
+        transport,
+        auth: Arc::new(Auth::nobody()),
+        bucket: None,
+        component: String::new(),
+        stop: StopToken::never(),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(Random::from_seed(1)),
+        metrics: ClientMetrics::new(&metrics),
+    });
+    client.open_watch(&Call::get("/api/v1/nodes?watch=1")).unwrap();
+    assert_eq!(
+        shown(&metrics),
+        [r#"rest_client_requests_total{code="200",method="GET"} 1"#]
+    );
+    client
+        .send::<Value>(&Call::create("/api/v1/nodes", &json!({})))
+        .unwrap();
+    let sizes = lines(&metrics, "rest_client_request_size_bytes_sum");
+    assert_eq!(
+        sizes,
+        [r#"rest_client_request_size_bytes_sum{host="x:1",verb="POST"} 2"#]
+    );
 }

@@ -1,8 +1,9 @@
 //! Kubernetes objects as plain data: only the fields that are read, so that a cached one stays small.
 //!
 //! Decoding is tolerant: unknown fields are skipped, `null` is a missing field, unknown words are kept as text. Writes
-//! are patches made elsewhere; none of these is ever sent back whole.
+//! are patches made elsewhere; none of these is ever sent back whole, but for a [`Lease`].
 
+pub mod lease;
 mod meta;
 mod node;
 mod service;
@@ -10,6 +11,7 @@ mod service;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+pub use lease::Lease;
 pub use meta::{ObjectMeta, Pairs, Timestamp};
 pub use node::{EXCLUDE_LABEL, Node, NodeAddress, Readiness, Taint};
 pub use service::{IpMode, LoadBalancerIngress, Protocol, Service, ServicePort};

@@ -19,6 +19,8 @@ pub struct Rule {
     pub names: Vec<String>,
     /// Only in this namespace; `None` for everywhere, the cluster's scope included.
     pub namespace: Option<String>,
+    /// Paths that are no resources: exactly these, or what they begin with before a `*` at their end.
+    pub paths: Vec<String>,
 }
 
 impl Rule {
@@ -29,6 +31,16 @@ impl Rule {
             verbs: words(verbs),
             groups: vec![group.to_owned()],
             resources: words(resources),
+            ..Self::default()
+        }
+    }
+
+    /// Paths that are no resources, as `nonResourceURLs` in a ClusterRole: `Rule::of_paths("get", "/metrics /configz")`.
+    pub fn of_paths(verbs: &str, paths: &str) -> Self {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        Self {
+            verbs: words(verbs),
+            paths: words(paths),
             ..Self::default()
         }
     }
@@ -53,6 +65,15 @@ impl Rule {
             && (self.names.is_empty() || self.names.iter().any(|name| name == ask.name))
             && self.namespace.as_deref().is_none_or(|ns| ns == ask.namespace)
     }
+
+    /// Source: kubernetes pkg/apis/rbac/v1/evaluation_helpers.go (NonResourceURLMatches).
+    fn allows_path(&self, verb: &str, path: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => path.starts_with(prefix),
+            None => path == pattern,
+        };
+        self.verbs.iter().any(|v| v == "*" || v == verb) && self.paths.iter().any(fits)
+    }
 }
 
 /// What somebody wants to do to a resource.
@@ -65,6 +86,18 @@ pub(super) struct Ask<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
 }
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Want<'a> {
+    /// To a resource.
+    Resource(Ask<'a>),
+    /// To a path that is none.
+    Path { verb: &'a str, path: &'a str },
+}
+
+/// The group that may do everything.
+pub(super) const MASTERS: &str = "system:masters";
 
 impl Ask<'_> {
     fn full_resource(&self) -> String {
@@ -126,6 +159,24 @@ impl Access {
                 .cloned()
                 .ok_or_else(Failure::unauthorized),
         }
+    }
+
+    /// Whose token that is.
+    pub(super) fn whose(&self, token: &str) -> Option<&Who> {
+        self.tokens.get(token)
+    }
+
+    /// Whether one of the rules of `user`, or of one of `groups`, allows `want`. Rules of a group stand under its name.
+    pub(super) fn grants(&self, user: &str, groups: &[&str], want: &Want<'_>) -> bool {
+        let rules = |name: &str| self.rules.get(name).map_or(&[][..], Vec::as_slice);
+        let mut names = groups.iter().copied().chain([user]);
+        names.any(|name| {
+            name == MASTERS
+                || rules(name).iter().any(|rule| match want {
+                    Want::Resource(ask) => rule.allows(ask),
+                    Want::Path { verb, path } => rule.allows_path(verb, path),
+                })
+        })
     }
 
     /// # Errors
@@ -226,6 +277,36 @@ mod tests {
             assert_eq!(got, allowed, "{words:?}");
             assert!(access.authorize(&Who::Admin, &ask(words)).is_ok());
         }
+    }
+
+    #[test]
+    fn paths_are_granted_to_users_and_groups() {
+        let mut access = access();
+        access.set_rules(
+            "system:authenticated",
+            vec![Rule::of_paths("get", "/healthz/* /version")],
+        );
+        access.set_rules("scraper", vec![Rule::of_paths("get", "/metrics")]);
+        for (user, groups, verb, path, want) in [
+            ("scraper", &[][..], "get", "/metrics", true),
+            ("scraper", &[], "post", "/metrics", false),
+            ("scraper", &[], "get", "/metrics/slis", false),
+            ("other", &[], "get", "/metrics", false),
+            ("other", &["system:authenticated"], "get", "/healthz/ping", true),
+            ("other", &["system:authenticated"], "get", "/healthz", false),
+            ("other", &[MASTERS], "delete", "/anything", true),
+        ] {
+            let got = access.grants(user, groups, &Want::Path { verb, path });
+            assert_eq!(got, want, "{user} {groups:?} {verb} {path}");
+        }
+        let get = Ask {
+            verb: "get",
+            resource: "services",
+            ..Ask::default()
+        };
+        assert!(!access.grants("ccm", &["system:authenticated"], &Want::Resource(get)));
+        let list = Ask { verb: "list", ..get };
+        assert!(access.grants("ccm", &[], &Want::Resource(list)));
     }
 
     #[test]

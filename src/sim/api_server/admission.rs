@@ -29,7 +29,17 @@ pub(super) fn default(resource: Resource, object: &mut Value) {
                 }
             }
         }
-        Resource::Services | Resource::Events | Resource::Leases => {}
+        Resource::Services | Resource::Events | Resource::ConfigMaps | Resource::Leases => {}
+    }
+}
+
+/// Without the gate `CoordinatedLeaderElection`, off by default, these fields stay only where they are already.
+/// Source: kubernetes pkg/registry/coordination/lease/strategy.go.
+pub(super) fn drop_coordination(object: &mut Value, before: Option<&Value>) {
+    for pointer in ["/spec/strategy", "/spec/preferredHolder"] {
+        if before.is_none_or(|before| before.pointer(pointer).is_none()) {
+            remove(object, pointer);
+        }
     }
 }
 
@@ -115,7 +125,7 @@ pub(super) fn check(resource: Resource, object: &Value, before: Option<&Value>) 
         Resource::Nodes => check_node(object, before),
         Resource::Events => check_event(object),
         Resource::Leases => check_lease(object),
-        Resource::Namespaces | Resource::Services => Vec::new(),
+        Resource::Namespaces | Resource::Services | Resource::ConfigMaps => Vec::new(),
     }
 }
 
@@ -194,6 +204,14 @@ fn check_lease(object: &Value) -> Vec<Cause> {
             "must be greater than or equal to 0",
         ));
     }
+    let (strategy, preferred) = (
+        text(object, "/spec/strategy"),
+        text(object, "/spec/preferredHolder"),
+    );
+    if !preferred.is_empty() && strategy.is_empty() {
+        let detail = "may only be specified when `strategy` is defined";
+        causes.push(Cause::forbidden("spec.preferredHolder", detail));
+    }
     causes
 }
 
@@ -212,6 +230,9 @@ pub(super) fn keep(resource: Resource, object: &mut Value, before: &Value, statu
         copy(before, object, &format!("/{field}"));
     }
     remove(object, "/metadata/managedFields");
+    if resource == Resource::Leases {
+        drop_coordination(object, Some(before));
+    }
     if resource.has_status() {
         copy(before, object, if status { "/spec" } else { "/status" });
     }
@@ -423,6 +444,20 @@ mod tests {
                 json!({"metadata": name, "spec": {"leaseDurationSeconds": 0}}),
                 None,
                 "spec.leaseDurationSeconds: Invalid value: 0",
+            ),
+            (
+                "fewer transitions than none",
+                Leases,
+                json!({"metadata": name, "spec": {"leaseTransitions": -1}}),
+                None,
+                "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                "a preferred holder of nobody's choice",
+                Leases,
+                json!({"metadata": name, "spec": {"preferredHolder": "a"}}),
+                None,
+                "spec.preferredHolder: Forbidden: may only be specified when `strategy` is defined",
             ),
         ] {
             let got = message(resource, &object, before.as_ref());

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::KubeVersion;
 use super::object::Resource;
+use super::review::Review;
 
 /// The document at `path`, if there is one.
 pub(super) fn document(path: &str, version: KubeVersion) -> Option<Value> {
@@ -13,13 +14,17 @@ pub(super) fn document(path: &str, version: KubeVersion) -> Option<Value> {
         "/version" => Some(version_info(version)),
         "/api" => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
         "/api/v1" => Some(resources("v1", "")),
-        "/apis" => Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [coordination()]})),
+        "/apis" => Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [
+            coordination(), group(Review::TOKEN_GROUP), group(Review::ACCESS_GROUP),
+        ]})),
         "/apis/coordination.k8s.io" => {
             let mut group = coordination();
             group["kind"] = "APIGroup".into();
             group["apiVersion"] = "v1".into();
             Some(group)
         }
+        "/apis/authentication.k8s.io/v1" => Some(reviews(Review::TOKEN_GROUP)),
+        "/apis/authorization.k8s.io/v1" => Some(reviews(Review::ACCESS_GROUP)),
         "/apis/coordination.k8s.io/v1" => Some(resources("coordination.k8s.io/v1", "coordination.k8s.io")),
         "/openapi/v3" => Some(json!({"paths": {
             "api/v1": {"serverRelativeURL": "/openapi/v3/api/v1"},
@@ -43,8 +48,27 @@ fn version_info(version: KubeVersion) -> Value {
 }
 
 fn coordination() -> Value {
-    let version = json!({"groupVersion": "coordination.k8s.io/v1", "version": "v1"});
-    json!({"name": "coordination.k8s.io", "versions": [version], "preferredVersion": version})
+    group("coordination.k8s.io")
+}
+
+fn group(name: &str) -> Value {
+    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
+    json!({"name": name, "versions": [version], "preferredVersion": version})
+}
+
+/// What can only be created.
+fn reviews(group: &str) -> Value {
+    let reviews = Review::ALL.into_iter().filter(|review| review.group() == group);
+    let resources: Vec<Value> = reviews
+        .map(|review| {
+            json!({
+                "name": review.plural(), "singularName": review.kind().to_lowercase(), "namespaced": false,
+                "kind": review.kind(), "verbs": ["create"],
+            })
+        })
+        .collect();
+    let version = format!("{group}/v1");
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources})
 }
 
 fn in_group(group: &str) -> impl Iterator<Item = Resource> {
@@ -128,7 +152,8 @@ mod tests {
                 "nodes/status",
                 "services",
                 "services/status",
-                "events"
+                "events",
+                "configmaps"
             ]
         );
         assert_eq!(core["resources"][4]["shortNames"], json!(["svc"]));

@@ -13,16 +13,19 @@ pub enum Resource {
     Services,
     /// `v1` events.
     Events,
+    /// `v1` config maps.
+    ConfigMaps,
     /// `coordination.k8s.io/v1` leases.
     Leases,
 }
 
 impl Resource {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Namespaces,
         Self::Nodes,
         Self::Services,
         Self::Events,
+        Self::ConfigMaps,
         Self::Leases,
     ];
 
@@ -40,6 +43,7 @@ impl Resource {
             Self::Nodes => "nodes",
             Self::Services => "services",
             Self::Events => "events",
+            Self::ConfigMaps => "configmaps",
             Self::Leases => "leases",
         }
     }
@@ -51,6 +55,7 @@ impl Resource {
             Self::Nodes => "Node",
             Self::Services => "Service",
             Self::Events => "Event",
+            Self::ConfigMaps => "ConfigMap",
             Self::Leases => "Lease",
         }
     }
@@ -84,6 +89,7 @@ impl Resource {
             Self::Nodes => Some("no"),
             Self::Services => Some("svc"),
             Self::Events => Some("ev"),
+            Self::ConfigMaps => Some("cm"),
             Self::Leases => None,
         }
     }
@@ -92,6 +98,11 @@ impl Resource {
     /// pkg/registry/coordination/lease/strategy.go (leases only refuse).
     pub(super) fn unconditional_update(self) -> bool {
         self != Self::Leases
+    }
+
+    /// Whether a PUT makes an object that does not exist. Source: the same.
+    pub(super) fn create_on_update(self) -> bool {
+        self == Self::Leases
     }
 
     /// `plural`, with the group where there is one: how errors name it.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::access::{Ask, Who};
 use super::object::Resource;
 use super::request::{Form, ListOptions, Place, Target, form, target, verb};
+use super::review::Review;
 use super::status::Failure;
 use super::store::Key;
 use super::watch::Watch;
@@ -52,7 +53,7 @@ impl State {
         } = write;
         let done = match *verb {
             "create" => self.create(*resource, place, request, now),
-            "update" => self.update(*resource, place, request),
+            "update" => self.update(*resource, place, request, now),
             "patch" => self.patch(*resource, place, request),
             "delete" => self.delete(*resource, place, request, now),
             _ => self.delete_collection(*resource, place, options, now),
@@ -93,7 +94,15 @@ impl State {
                 &place.name
             },
         };
-        self.access.authorize(&who, &ask)?;
+        let review = Review::at(&place);
+        // everybody may ask about themselves. Source: kubernetes bootstrappolicy/policy.go (system:basic-user)
+        if review != Some(Review::SelfSubjectAccess) {
+            self.access.authorize(&who, &ask)?;
+        }
+        if let Some(review) = review {
+            let reply = self.review(review, &place, &who, request)?;
+            return Ok(Routed::Done(Outcome::Full(reply)));
+        }
         let Some(resource) = place.resource() else {
             return match (place.group.as_str(), place.version.as_str()) {
                 ("", _) | ("coordination.k8s.io", "v1") => Err(Failure::no_resource()),

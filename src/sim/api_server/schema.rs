@@ -229,6 +229,15 @@ const EVENT: Type = Object(&[
     ("reportingInstance", Text),
 ]);
 
+const CONFIG_MAP: Type = Object(&[
+    ("apiVersion", Text),
+    ("kind", Text),
+    ("metadata", METADATA),
+    ("data", Texts),
+    ("binaryData", Texts),
+    ("immutable", Pointer(&Flag)),
+]);
+
 const LEASE: Type = Object(&[
     ("apiVersion", Text),
     ("kind", Text),
@@ -254,6 +263,7 @@ pub(super) fn type_of(resource: Resource) -> &'static Type {
         Resource::Nodes => &NODE,
         Resource::Services => &SERVICE,
         Resource::Events => &EVENT,
+        Resource::ConfigMaps => &CONFIG_MAP,
         Resource::Leases => &LEASE,
     }
 }

@@ -117,7 +117,7 @@ fn selectable(resource: Resource, field: &str) -> bool {
         Resource::Namespaces => &["status.phase"],
         Resource::Nodes => &["spec.unschedulable"],
         Resource::Services => &["spec.clusterIP", "spec.type"],
-        Resource::Leases => &[],
+        Resource::ConfigMaps | Resource::Leases => &[],
         Resource::Events => &[
             "involvedObject.kind",
             "involvedObject.namespace",

@@ -160,11 +160,11 @@ impl Store {
             before,
             after,
         });
-        if self.history.len() > self.window {
-            if let Some(lost) = self.history.pop_front() {
-                self.forgotten += 1;
-                self.oldest = self.oldest.max(lost.version);
-            }
+        if self.history.len() > self.window
+            && let Some(lost) = self.history.pop_front()
+        {
+            self.forgotten += 1;
+            self.oldest = self.oldest.max(lost.version);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::object::{Resource, list, number, text, texts};
 
@@ -68,6 +68,7 @@ fn columns(resource: Resource) -> &'static [(&'static str, u8)] {
             ("Count", 1),
             ("Name", 1),
         ],
+        Resource::ConfigMaps => &[("Name", 0), ("Data", 0), ("Age", 0)],
         Resource::Leases => &[("Name", 0), ("Holder", 0), ("Age", 0)],
     }
 }
@@ -77,6 +78,14 @@ fn cells(resource: Resource, object: &Value, now: SystemTime) -> Vec<Value> {
     let age = || since(text(object, "/metadata/creationTimestamp"), now);
     match resource {
         Resource::Namespaces => vec![name.into(), text(object, "/status/phase").into(), age().into()],
+        Resource::ConfigMaps => {
+            let held = |field: &str| object.get(field).and_then(Value::as_object).map_or(0, Map::len);
+            vec![
+                name.into(),
+                (held("data") + held("binaryData")).into(),
+                age().into(),
+            ]
+        }
         Resource::Leases => vec![
             name.into(),
             text(object, "/spec/holderIdentity").into(),
@@ -304,6 +313,12 @@ mod tests {
                 json!({"metadata": {"name": "e"}, "lastTimestamp": born, "type": "Normal", "reason": "R", "message": "m\n", "count": 3,
                     "involvedObject": {"kind": "Service", "name": "web"}}),
                 json!(["90s", "Normal", "R", "service/web", "m", 3, "e"]),
+            ),
+            (
+                "a config map",
+                Resource::ConfigMaps,
+                json!({"metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}}),
+                json!(["c", 2, "<unknown>"]),
             ),
             (
                 "a lease",

@@ -246,7 +246,8 @@ impl Watch {
     }
 
     fn tell(&mut self, what: &str, object: &Value) {
-        let mut bytes = json!({"type": what, "object": object}).to_string().into_bytes();
+        // the real one writes the type first, too
+        let mut bytes = format!(r#"{{"type":{},"object":{object}}}"#, json!(what)).into_bytes();
         bytes.push(b'\n');
         self.queue.push_back(bytes);
     }

@@ -87,6 +87,9 @@ impl State {
         ] {
             remove(&mut object, &format!("/metadata/{field}"));
         }
+        if resource == Resource::Leases {
+            admission::drop_coordination(&mut object, None);
+        }
         set(&mut object, "/metadata/uid", self.uid());
         set(&mut object, "/metadata/creationTimestamp", timestamp(now.wall));
         set(&mut object, "/kind", resource.kind());
@@ -120,12 +123,18 @@ impl State {
         resource: Resource,
         place: &Place,
         request: &Incoming,
+        now: Now,
     ) -> Result<Reply, Failure> {
         let sent = body_of(resource, request)?;
         let mut object = self.decode(resource, &sent, strict(request), None)?;
         set_namespace(resource, scope(resource, place), &mut object)?;
         check_name(place, &object)?;
-        let before = self.stored(resource, place)?;
+        let before = match self.stored(resource, place) {
+            Err(_) if resource.create_on_update() => {
+                return self.create_by_update(resource, place, object, request, now);
+            }
+            stored => stored?,
+        };
         if text(&object, "/metadata/resourceVersion").is_empty() && !resource.unconditional_update() {
             let cause = Cause::invalid("metadata.resourceVersion", 0, "must be specified for an update");
             return Err(Failure::invalid_kind(
@@ -143,6 +152,27 @@ impl State {
         }
         let stored = self.write(resource, place, &before, object, Keep::of(request))?;
         Ok(Reply::json(200, &stored))
+    }
+
+    /// A PUT for an object that does not exist: it is made, unless an object is meant that did.
+    /// Source: apiserver pkg/registry/generic/registry/store.go, `Update`; pkg/storage/interfaces.go, `Preconditions.Check`.
+    fn create_by_update(
+        &mut self,
+        resource: Resource,
+        place: &Place,
+        mut object: Value,
+        request: &Incoming,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let uid = text(&object, "/metadata/uid");
+        if !uid.is_empty() {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(Failure::conflict(resource, &place.name, &why));
+        }
+        remove(&mut object, "/metadata/resourceVersion");
+        let namespace = scope(resource, place);
+        let created = self.create_object(resource, namespace, object, Keep::of(request), now)?;
+        Ok(Reply::json(201, &created))
     }
 
     pub(super) fn patch(

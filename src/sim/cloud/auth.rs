@@ -63,10 +63,10 @@ impl State {
                 return Err(invalid(format!("{name} must be {wanted}")));
             }
         }
-        if let Some((_, value)) = form.iter().find(|(name, _)| name == "requested_token_type") {
-            if value != FIXED[1].1 {
-                return Err(invalid(format!("requested_token_type must be {}", FIXED[1].1)));
-            }
+        if let Some((_, value)) = form.iter().find(|(name, _)| name == "requested_token_type")
+            && value != FIXED[1].1
+        {
+            return Err(invalid(format!("requested_token_type must be {}", FIXED[1].1)));
         }
         let (client, secret) = (field("client_id")?, field("client_secret")?);
         let mut of_client = self

@@ -367,6 +367,16 @@ impl Cloud {
         self.0.update(State::expire_tokens);
     }
 
+    /// Changes the secret of a client: the old one is refused from now on. Tokens that were issued for it go on.
+    pub fn set_client_secret(&self, client_id: &str, secret: &Secret) {
+        self.0.update(|state| {
+            let accounts = state.options.accounts.iter_mut();
+            accounts
+                .filter(|account| account.client_id == client_id)
+                .for_each(|account| account.client_secret = secret.clone());
+        });
+    }
+
     /// Changes how answers look, from now on.
     pub fn set_quirks(&self, quirks: Quirks) {
         self.0.update(|state| state.options.quirks = quirks);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -226,6 +226,8 @@ pub struct Logged {
     pub began: u64,
     /// When its answer was ready; `None` while it is not.
     pub ended: Option<u64>,
+    /// The date when it came, and the one when its answer was ready.
+    pub dates: (SystemTime, Option<SystemTime>),
     /// The verb.
     pub method: String,
     /// Path and query as they came.
@@ -292,6 +294,7 @@ impl Log {
             entries.list.push_back(Logged {
                 began: entries.sequence,
                 ended: None,
+                dates: (SystemTime::now(), None),
                 method: request.method.clone(),
                 target: request.target.clone(),
                 status: None,
@@ -309,6 +312,7 @@ impl Log {
             let at = entries.list.binary_search_by_key(&began, |entry| entry.began);
             if let Some(entry) = at.ok().and_then(|at| entries.list.get_mut(at)) {
                 entry.ended = ended;
+                entry.dates.1 = Some(SystemTime::now());
                 entry.status = status;
                 entry.acted = acted == Acted::Yes;
                 entry.fault = fault;

@@ -4,7 +4,9 @@
 # usage: run.sh BIN DIR ETCD_PORT PEER_PORT API_PORT...
 #
 # BIN is what build.sh prints. DIR gets, for each API_PORT, `admin-API_PORT.kubeconfig` (all-powerful) and
-# `ccm-API_PORT.kubeconfig` (exactly what deploy/rbac.yaml grants), and all logs. Prints `ready` when all servers answer,
+# `ccm-API_PORT.kubeconfig` (exactly what deploy/rbac.yaml grants), `ccm-b-API_PORT.kubeconfig` (the same account with another UID, to tell
+# two replicas apart in the audit log), `audit-API_PORT.log` (what they asked, and the accounts of its controllers; of leases also what they wrote), client certificates (`master` and `alice`; of
+# front proxies `front-proxy`, which may be one, and `stranger`), and all logs. Prints `ready` when all servers answer,
 # runs until its standard input ends, then stops the API servers and after them etcd.
 set -euo pipefail
 bin=$1 dir=$2 etcd_port=$3 peer_port=$4
@@ -30,11 +32,34 @@ key server.key
 openssl req -new -key server.key -subj "/CN=kube-apiserver" -out server.csr
 printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n' > server.ext
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -extfile server.ext -out server.crt 2>/dev/null
+key front-ca.key
+openssl req -x509 -new -key front-ca.key -subj "/CN=test-front-proxy-ca" -days 3650 -out front-ca.crt
+client() { # NAME CA SUBJECT
+  key "$1.key"
+  openssl req -new -key "$1.key" -subj "$3" -out "$1.csr"
+  echo extendedKeyUsage=clientAuth > client.ext
+  openssl x509 -req -in "$1.csr" -CA "$2.crt" -CAkey "$2.key" -CAcreateserial -days 3650 -extfile client.ext -out "$1.crt" 2>/dev/null
+}
+client master ca /O=system:masters/CN=master
+client alice ca /CN=alice
+client front-proxy front-ca /CN=front-proxy
+client stranger front-ca /CN=stranger
 key sa.key
 openssl ec -in sa.key -pubout -out sa.pub 2>/dev/null
-admin=$(openssl rand -hex 16) ccm=$(openssl rand -hex 16)
+admin=$(openssl rand -hex 16) ccm=$(openssl rand -hex 16) ccm_b=$(openssl rand -hex 16)
 account=system:serviceaccount:kube-system:inspur-cloud-controller-manager
-printf '%s,admin,admin,"system:masters"\n%s,%s,ccm,"system:serviceaccounts,system:authenticated"\n' "$admin" "$ccm" "$account" > tokens.csv
+controllers='"system:serviceaccount:kube-system:service-controller", "system:serviceaccount:kube-system:node-controller"'
+printf '%s,admin,admin,"system:masters"\n' "$admin" > tokens.csv
+for one in "$ccm,$account,ccm" "$ccm_b,$account,ccm-b"; do echo "$one,\"system:serviceaccounts,system:authenticated\"" >> tokens.csv; done
+cat > audit.yaml <<A
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: RequestResponse, users: ["$account"], verbs: [create, update, patch], resources: [{group: coordination.k8s.io, resources: [leases]}]}
+- {level: Metadata, users: ["$account", $controllers]}
+- {level: None}
+A
 
 kubeconfig() { # PORT TOKEN
   cat <<K
@@ -57,11 +82,15 @@ esac
 for port in "$@"; do
   kubeconfig "$port" "$admin" > "admin-$port.kubeconfig"
   kubeconfig "$port" "$ccm" > "ccm-$port.kubeconfig"
+  kubeconfig "$port" "$ccm_b" > "ccm-b-$port.kubeconfig"
   "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --etcd-prefix "/$port" --secure-port "$port" --bind-address 127.0.0.1 \
     --tls-cert-file server.crt --tls-private-key-file server.key --token-auth-file tokens.csv --authorization-mode RBAC \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file sa.pub --service-account-signing-key-file sa.key \
     --service-cluster-ip-range 10.0.0.0/16 --disable-admission-plugins ServiceAccount,TaintNodesByCondition \
-    --endpoint-reconciler-type none --allow-privileged=true $old > "apiserver-$port.log" 2>&1 < /dev/null &
+    --audit-policy-file audit.yaml --audit-log-path "audit-$port.log" \
+    --client-ca-file ca.crt --requestheader-client-ca-file front-ca.crt --requestheader-allowed-names front-proxy \
+    --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group \
+    --requestheader-extra-headers-prefix X-Remote-Extra- --endpoint-reconciler-type none --allow-privileged=true $old > "apiserver-$port.log" 2>&1 < /dev/null &
   pids+=($!)
 done
 for port in "$@"; do

@@ -17,11 +17,31 @@ pub struct Api {
     pub admin_kubeconfig: PathBuf,
     /// The bearer token in `daemon_kubeconfig`, to look for in logs.
     pub daemon_token: String,
+    /// Another one of the same account, as after a rotation. To a real API server its UID is `ccm-b`.
+    pub second_daemon_token: String,
+    /// Where the client certificates of `run.sh` are, on a real API server.
+    pub client_certificates: Option<PathBuf>,
     pub(super) admin_token: String,
     pub(super) transport: Arc<dyn Transport>,
 }
 
 impl Api {
+    /// The token of somebody who may do everything.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// A kubeconfig's text with this token, for a file anywhere.
+    pub fn kubeconfig_with(&self, token: &str) -> String {
+        let text = super::kubeconfig(&self.base, token);
+        let Some(folder) = &self.client_certificates else {
+            return text;
+        };
+        let ca = folder.join("ca.crt");
+        let authority = format!(", certificate-authority: \"{}\"}}}}]", ca.display());
+        text.replacen("}}]", &authority, 1)
+    }
+
     /// Sends one request and returns status and body.
     pub fn call(&self, method: Method, path: &str, body: Option<(&str, &Value)>) -> (u16, Value) {
         let permit = Permit::harmless(Harmless::Outside);
@@ -94,7 +114,7 @@ impl Api {
         minor.parse().unwrap_or_else(|_| panic!("{version}"))
     }
 
-    /// Removes every Service, Node and Event, so that the next test begins with an empty cluster.
+    /// Removes every Service, Node and Event, and the Lease of the election, so that the next test begins with an empty cluster.
     pub(super) fn clean(&self) {
         for service in self.list("/api/v1/services") {
             let path = path_of("services", &service["metadata"]);
@@ -117,8 +137,12 @@ impl Api {
         for event in self.list("/api/v1/events") {
             self.delete(&path_of("events", &event["metadata"]));
         }
+        self.delete(LEASE);
     }
 }
+
+/// The Lease of the election.
+pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/cloud-controller-manager";
 
 /// The path of a namespaced object.
 fn path_of(plural: &str, metadata: &Value) -> String {

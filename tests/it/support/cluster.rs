@@ -18,6 +18,7 @@ use super::kubeconfig;
 /// The tokens of a simulated API.
 const ADMIN: &str = "admin-s3cret-token";
 const DAEMON: &str = "daemon-s3cret-token";
+const DAEMON_TOO: &str = "daemon-s3cret-token-2";
 
 /// Who the daemon is.
 const ACCOUNT: &str = "system:serviceaccount:kube-system:inspur-cloud-controller-manager";
@@ -57,6 +58,7 @@ impl Cluster {
         }
         core.admin_token(ADMIN);
         core.user_token(DAEMON, ACCOUNT);
+        core.user_token(DAEMON_TOO, ACCOUNT);
         core.allow(ACCOUNT, granted());
         let address = "127.0.0.1:0".parse().expect("an address");
         let server = Server::start(address, Arc::new(core.clone())).expect("a free port");
@@ -81,6 +83,8 @@ impl Cluster {
                     admin_kubeconfig: write(dir, "admin.kubeconfig", &kubeconfig(&url, ADMIN)),
                     base: url,
                     daemon_token: DAEMON.into(),
+                    second_daemon_token: DAEMON_TOO.into(),
+                    client_certificates: None,
                     admin_token: ADMIN.into(),
                     transport: transport(Roots::System),
                 }
@@ -97,6 +101,8 @@ impl Cluster {
                     daemon_kubeconfig: kubeconfig("ccm"),
                     admin_kubeconfig: kubeconfig("admin"),
                     daemon_token: token("ccm"),
+                    second_daemon_token: token("ccm-b"),
+                    client_certificates: lease.file("ca.crt").parent().map(Path::to_path_buf),
                     admin_token: token("admin"),
                     transport: transport(Roots::Pem(Pem::File(lease.file("ca.crt")))),
                 }
@@ -109,16 +115,13 @@ fn transport(roots: Roots) -> Arc<Agent> {
     Arc::new(Agent::new(Settings::new("tests", roots)).expect("the CA is good"))
 }
 
-/// The rules of `deploy/rbac.yaml`.
+/// The rules of `deploy/rbac.yaml`, and of the roles that every cluster has and it binds.
 fn granted() -> Vec<Rule> {
     let manifest = include_str!("../../../deploy/rbac.yaml");
-    let documents = manifest
+    let documents: Vec<Value> = manifest
         .split("\n---\n")
-        .map(|document| yaml::parse(document).expect("deploy/rbac.yaml is YAML"));
-    let role = documents
-        .into_iter()
-        .find(|document| document["kind"] == "ClusterRole")
-        .expect("it has a ClusterRole");
+        .map(|document| yaml::parse(document).expect("deploy/rbac.yaml is YAML"))
+        .collect();
     let words = |value: &Value| {
         value
             .as_array()
@@ -127,17 +130,53 @@ fn granted() -> Vec<Rule> {
             .map(|word| text(word).to_string())
             .collect()
     };
-    let rule = |rule: &Value| Rule {
+    let rule = |rule: &Value, namespace: Option<String>| Rule {
         verbs: words(&rule["verbs"]),
         groups: words(&rule["apiGroups"]),
         resources: words(&rule["resources"]),
         names: words(&rule["resourceNames"]),
-        namespace: None,
+        namespace,
+        paths: words(&rule["nonResourceURLs"]),
     };
-    role["rules"]
-        .as_array()
-        .expect("it has rules")
+    let of_role = |role: &Value| -> Vec<Rule> {
+        let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
+        let rules = role["rules"].as_array().expect("a role has rules").iter();
+        rules.map(|one| rule(one, namespace.clone())).collect()
+    };
+    documents
         .iter()
-        .map(rule)
+        .flat_map(|document| match text(&document["kind"]) {
+            "ClusterRole" | "Role" => of_role(document),
+            "ClusterRoleBinding" | "RoleBinding" => everywhere(text(&document["roleRef"]["name"])),
+            _ => Vec::new(),
+        })
         .collect()
+}
+
+/// The rules of a role that every cluster has. Source: kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
+fn everywhere(role: &str) -> Vec<Rule> {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    let create = |group: &str, resource: &str| Rule {
+        verbs: words(&["create"]),
+        groups: words(&[group]),
+        resources: words(&[resource]),
+        names: Vec::new(),
+        namespace: None,
+        paths: Vec::new(),
+    };
+    match role {
+        "system:auth-delegator" => vec![
+            create("authentication.k8s.io", "tokenreviews"),
+            create("authorization.k8s.io", "subjectaccessreviews"),
+        ],
+        "extension-apiserver-authentication-reader" => vec![Rule {
+            verbs: words(&["get", "list", "watch"]),
+            groups: words(&[""]),
+            resources: words(&["configmaps"]),
+            names: words(&["extension-apiserver-authentication"]),
+            namespace: Some("kube-system".into()),
+            paths: Vec::new(),
+        }],
+        _ => Vec::new(),
+    }
 }

@@ -5,6 +5,8 @@ mod cluster;
 mod control_plane;
 pub(crate) mod daemon;
 pub(crate) mod fixtures;
+mod proxy;
+pub(crate) mod replica;
 pub(crate) mod traffic;
 
 use std::ops::Sub;
@@ -13,6 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use cloud_provider_inspur::runtime::secret::Secret;
 use cloud_provider_inspur::runtime::stop::StopToken;
 use cloud_provider_inspur::sim::cloud::{
     Account, Cloud, ECS_PATH, InstanceSeed, KEYCLOAK_PATH, Kind, Options, SLB_PATH, Seed,
@@ -33,6 +36,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at. Nothing is asserted about time.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// What the daemons' cloud config is called in the world's folder.
+pub const CLOUD_CONFIG: &str = "cloud-config";
+
 /// The tenant that the daemon is, and another one.
 const TENANT: &str = "demo";
 const SOMEBODY_ELSE: &str = "rival";
@@ -44,6 +50,7 @@ pub struct World {
     cluster: Cluster,
     cloud: Cloud,
     cloud_server: Arc<Server>,
+    begun: SystemTime,
     _traffic: Option<Traffic>,
     dir: tempfile::TempDir,
 }
@@ -145,6 +152,7 @@ impl World {
             cluster,
             cloud,
             cloud_server: Arc::new(server),
+            begun: SystemTime::now(),
             _traffic: None,
             dir,
         }
@@ -316,6 +324,13 @@ impl World {
         self.cloud.expire_tokens();
     }
 
+    /// The tenant's client has another secret from now on, and no token.
+    pub fn change_client_secret(&self, secret: &str) {
+        self.cloud
+            .set_client_secret(&tenant().client_id, &Secret::new(secret));
+        self.cloud.expire_tokens();
+    }
+
     // The cluster ---------------------------------------------------------------------------------------------------------
 
     /// Makes Nodes.
@@ -420,6 +435,38 @@ impl World {
         self.simulation().core.open(true);
     }
 
+    /// The token in the daemon's kubeconfig is nobody's from now on, on the simulated API; a real one cannot take it back.
+    pub fn revoke_daemon_token(&self) {
+        if let Some(simulation) = self.cluster.simulation() {
+            simulation.core.revoke_token(&self.api.daemon_token);
+        }
+    }
+
+    /// Whether the cluster is a simulated one.
+    pub fn is_simulated(&self) -> bool {
+        self.cluster.simulation().is_some()
+    }
+
+    /// Puts the Lease of the election into the simulated API as it is, checked by nobody.
+    pub fn put_lease_unchecked(&self, lease: Value) {
+        self.simulation()
+            .core
+            .put_unchecked(cloud_provider_inspur::sim::api_server::Resource::Leases, lease);
+    }
+
+    /// What a real API server's audit log says so far of those whose names hold `user`.
+    pub fn audit_of(&self, user: &str) -> Vec<Value> {
+        let Cluster::Real(lease) = &self.cluster else {
+            return Vec::new();
+        };
+        let log = lease.file(&format!("audit-{}.log", lease.port));
+        let of_user = |event: &Value| text(&event["user"]["username"]).contains(user);
+        replica::audit(&log, self.begun)
+            .into_iter()
+            .filter(of_user)
+            .collect()
+    }
+
     /// Breaks every connection to the simulated API.
     pub fn break_watches(&self) {
         self.simulation().server.break_connections();
@@ -473,21 +520,37 @@ impl World {
     }
 
     fn start_with_kubeconfig(&self, kubeconfig: &Path, flags: &[&str], cloud_config: &str) -> Daemon {
-        let (tenant, url) = (tenant(), self.cloud_server.url());
-        let text = format!(
-            "# made by a test\nslbUrl-pre={url}{SLB_PATH}\nkeycloakUrl={url}{KEYCLOAK_PATH}\ntoken-client-id={}\n\
-             client-secret={}\nrequested-subject={}\n{cloud_config}",
-            tenant.client_id,
-            tenant.client_secret.expose(),
-            tenant.subject,
-        );
-        let mut all: Vec<String> = vec!["--concurrent-service-syncs=4".into(), "-v=4".into()];
+        let mut all: Vec<String> = [
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--concurrent-service-syncs=4",
+            "-v=4",
+        ]
+        .map(String::from)
+        .to_vec();
         all.extend(flags.iter().map(|flag| (*flag).to_string()));
         Daemon::start(&DaemonOptions {
             kubeconfig: kubeconfig.to_path_buf(),
-            cloud_config: self.file("cloud-config", &text),
+            cloud_config: self.cloud_config_file(cloud_config),
             flags: all,
         })
+    }
+
+    /// A cloud config for the tenant, with more lines.
+    pub fn cloud_config(&self, url: &str, more: &str) -> String {
+        let tenant = tenant();
+        format!(
+            "# made by a test\nslbUrl-pre={url}{SLB_PATH}\nkeycloakUrl={url}{KEYCLOAK_PATH}\ntoken-client-id={}\n\
+             client-secret={}\nrequested-subject={}\n{more}",
+            tenant.client_id,
+            tenant.client_secret.expose(),
+            tenant.subject,
+        )
+    }
+
+    /// The file of one, written anew; where it is a link, it is written where that leads.
+    pub fn cloud_config_file(&self, more: &str) -> PathBuf {
+        self.file(CLOUD_CONFIG, &self.cloud_config(&self.cloud_server.url(), more))
     }
 
     /// Everything that must never be shown, with what it is.

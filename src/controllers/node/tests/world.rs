@@ -13,6 +13,7 @@ use crate::events::{EventSink, Step, recorder};
 use crate::informer::{Handler, Writer, store};
 use crate::k8s;
 use crate::k8s::types::{Node, NodeAddress};
+use crate::metrics::Metrics;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::random::Random;
@@ -42,7 +43,7 @@ impl World {
         let client = k8s::Client::new("http://simulated", transport.clone(), StopToken::never());
         let (nodes, node_store) = store();
         let cloud = FakeCloud::default();
-        let random = Arc::new(Random::from_seed(1));
+        let (random, metrics) = (Arc::new(Random::from_seed(1)), Metrics::new());
         let (recorder, events) = recorder(
             "cloud-node-controller",
             client.clone(),
@@ -56,13 +57,14 @@ impl World {
             recorder,
             shared.clone(),
             Arc::clone(&random),
+            &metrics,
         );
         syncer.pauses = Backoff {
             initial: Duration::ZERO,
             cap: Duration::ZERO,
             jitter: 0.0,
         };
-        let controller = NodeController::new(syncer, shared, random);
+        let controller = NodeController::new(syncer, shared, random, &metrics);
         Self {
             api,
             transport,
@@ -153,6 +155,11 @@ impl World {
             .iter()
             .map(|a| (text(&a["type"]), text(&a["address"])))
             .collect()
+    }
+
+    /// How many Nodes lost the taint by us.
+    pub(super) fn initialized(&self) -> u64 {
+        self.controller.counters().taint_removal_delay.get_sample_count()
     }
 
     /// Writes to Nodes since the last call: the end of the path and the status, in order.

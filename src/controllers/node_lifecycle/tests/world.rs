@@ -17,6 +17,7 @@ use crate::http::{self, Method, Request, Response, Transport};
 use crate::informer::{Writer, store};
 use crate::k8s::Client;
 use crate::k8s::types::Node;
+use crate::metrics::Metrics;
 use crate::runtime::clock::{Clock, ManualClock};
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
@@ -352,7 +353,8 @@ pub(in super::super) fn build(
         Arc::new(Random::from_seed(1)),
     );
     let cloud = Arc::new(cloud.clone());
-    let lifecycle = Lifecycle::new(cloud, client, nodes.store(), recorder, settings, clock);
+    let metrics = &Metrics::new();
+    let lifecycle = Lifecycle::new(cloud, client, nodes.store(), recorder, settings, clock, metrics);
     (lifecycle, sink)
 }
 

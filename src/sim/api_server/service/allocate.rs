@@ -57,10 +57,11 @@ impl Allocations {
             let give = type_of(service) == "NodePort" || allocate;
             self.fill_node_ports(key, service, give, &dice, &mut causes);
         }
-        if needs_health_check(service) && number(service, "/spec/healthCheckNodePort") == 0 {
-            if let Some(port) = self.free_port(&ports_held(service), &dice) {
-                set(service, "/spec/healthCheckNodePort", port);
-            }
+        if needs_health_check(service)
+            && number(service, "/spec/healthCheckNodePort") == 0
+            && let Some(port) = self.free_port(&ports_held(service), &dice)
+        {
+            set(service, "/spec/healthCheckNodePort", port);
         }
         causes
     }

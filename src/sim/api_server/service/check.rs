@@ -24,14 +24,14 @@ pub(in super::super) fn check(version: KubeVersion, service: &Value, before: Opt
     }
     if type_ == "ExternalName" && text(service, "/spec/externalName").is_empty() {
         causes.push(Cause::required("spec.externalName", ""));
-    } else if type_ == "ExternalName" {
-        if let Some(fault) = subdomain_fault(text(service, "/spec/externalName")) {
-            causes.push(Cause::invalid(
-                "spec.externalName",
-                text(service, "/spec/externalName"),
-                fault,
-            ));
-        }
+    } else if type_ == "ExternalName"
+        && let Some(fault) = subdomain_fault(text(service, "/spec/externalName"))
+    {
+        causes.push(Cause::invalid(
+            "spec.externalName",
+            text(service, "/spec/externalName"),
+            fault,
+        ));
     }
     let policies = ["Cluster", "Local"];
     let policy = text(service, "/spec/externalTrafficPolicy");

@@ -334,6 +334,32 @@ fn a_delete_obeys_its_preconditions_and_tells_what_went() {
 }
 
 #[test]
+fn a_put_makes_a_lease_unless_it_means_one_that_is_gone() {
+    let api = Api::new();
+    let l = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/l";
+    let spec = json!({"holderIdentity": "a", "strategy": "s", "preferredHolder": "b"});
+    let put = |metadata: Value| api.call("PUT", l, &json!({"metadata": metadata, "spec": spec}));
+    let (status, refusal) = put(json!({"name": "l", "uid": "gone", "resourceVersion": "1"}));
+    assert_eq!(
+        (status, &refusal["reason"]),
+        (409, &json!("Conflict")),
+        "{refusal}"
+    );
+    let (status, lease) = put(json!({"name": "l", "resourceVersion": "1"}));
+    assert_eq!(status, 201, "{lease}");
+    assert_eq!(
+        lease["spec"],
+        json!({"holderIdentity": "a"}),
+        "coordination is off"
+    );
+    let mut coordinated = lease;
+    coordinated["spec"] = spec.clone();
+    let stored = api.server.put_unchecked(Resource::Leases, coordinated);
+    let (status, lease) = put(stored["metadata"].clone());
+    assert_eq!((status, &lease["spec"]), (200, &spec), "what is there stays");
+}
+
+#[test]
 fn a_put_replaces_under_its_conditions() {
     let api = Api::new();
     let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
