@@ -21,7 +21,7 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases
 
 /// What is said of nonsense, of doubt, of an end, and of a coordinator.
 const NONSENSE: &str = "the lease makes no sense";
-const DOUBT: &str = "the lease is ours, but an earlier holder may not know it yet";
+const DOUBT: &str = "the lease is ours, but somebody else may have held it and not know that";
 const LOST: &str = "the lease is lost";
 const COORDINATED: &str = "the lease is to be given by a coordinator";
 
