@@ -275,3 +275,43 @@ fn is_alive(last: Instant, now: Instant) -> Result<(), String> {
     }
     Err(format!("the API server was last heard {} s ago", age.as_secs()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::Answer;
+
+    #[test]
+    fn a_watch_is_dead_after_ten_minutes_without_an_answer() {
+        let heard = Instant::now();
+        for (minutes, alive) in [(0, true), (6, true), (10, true), (11, false)] {
+            let now = heard + Duration::from_secs(60 * minutes);
+            assert_eq!(is_alive(heard, now).is_ok(), alive, "{minutes} min");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_stuck_after_ten_minutes_at_one_object() {
+        for (longest, well) in [(None, true), (Some(600), true), (Some(601), false)] {
+            let checks = Arc::new(Checks::new());
+            check_worker(&checks, "service-lb-controller", move || {
+                longest.map(Duration::from_secs)
+            });
+            let Answer { status, body, .. } = checks.healthz();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            assert_eq!(status == 200, well, "{longest:?}: {body}");
+            assert!(
+                well || body.contains("[-]service-lb-controller failed: reason withheld"),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn verbosity_is_a_whole_number() {
+        for text in ["", "x", "-1", "1.5", "99999999999"] {
+            assert!(set_verbosity(text).is_err(), "{text}");
+        }
+        assert_eq!(set_verbosity(" 0\n"), Ok(()));
+    }
+}

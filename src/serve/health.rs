@@ -102,6 +102,12 @@ impl Checks {
         &self.slis
     }
 
+    /// `/healthz`, for tests of what the checks look at.
+    #[cfg(test)]
+    pub(crate) fn healthz(&self) -> Answer {
+        self.summary(Summary::Healthz, "")
+    }
+
     /// The page with all checks. Source: ccm-behaviour.md 2.10; kubernetes/apiserver, pkg/server/healthz/healthz.go.
     pub(super) fn summary(&self, summary: Summary, query: &str) -> Answer {
         let query = Query::parse(query);

@@ -467,6 +467,21 @@ impl World {
             .collect()
     }
 
+    /// Makes a Service though the simulated API may not answer.
+    pub fn simulated_service(&self, object: &Value) {
+        let resource = cloud_provider_inspur::sim::api_server::Resource::Services;
+        self.simulation()
+            .core
+            .create(resource, object)
+            .expect("a valid Service");
+    }
+
+    /// Whether a call to the simulated API, other than a watch, is being answered right now.
+    pub fn api_call_hangs(&self) -> bool {
+        let hangs = |call: &Logged| call.ended.is_none() && !call.target.contains("watch=");
+        self.simulation().server.log().count(hangs) > 0
+    }
+
     /// Breaks every connection to the simulated API.
     pub fn break_watches(&self) {
         self.simulation().server.break_connections();
