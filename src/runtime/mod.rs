@@ -18,6 +18,15 @@ pub mod watched_file;
 pub mod x509;
 pub mod yaml;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Tells what is there now from what was there before. Good within one run of the program, and against chance, not malice.
+pub fn fingerprint(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// `error` and its causes in one clause: for a log line or an Event.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -5,9 +5,10 @@
 //! names may come later.
 
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use super::fingerprint;
 
 /// One file, and what was said of it.
 pub struct WatchedFile {
@@ -53,7 +54,7 @@ impl WatchedFile {
     /// It is missing, too large, no file, or may not be read. Then [`WatchedFile::refuse`] is due.
     pub fn look(&mut self) -> io::Result<Seen> {
         let bytes = self.read()?;
-        if self.settled != Some(hash(&bytes)) {
+        if self.settled != Some(fingerprint(&bytes)) {
             return Ok(Seen::Other(bytes));
         }
         Ok(match self.refused.take() {
@@ -65,13 +66,13 @@ impl WatchedFile {
     /// Nothing more is to be said of this version. Whether it takes the place of another one, settled or refused.
     pub fn settle(&mut self, bytes: &[u8]) -> bool {
         let refused = self.refused.take();
-        let settled = self.settled.replace(hash(&bytes));
+        let settled = self.settled.replace(fingerprint(&bytes));
         refused.is_some() || settled.is_some()
     }
 
     /// What is there now is of no use. Whether that was not said before, in these words.
     pub fn refuse(&mut self, reason: &str) -> bool {
-        let reason = Some(hash(&reason));
+        let reason = Some(fingerprint(&reason));
         std::mem::replace(&mut self.refused, reason) != reason
     }
 
@@ -96,12 +97,6 @@ impl WatchedFile {
         }
         Ok(bytes)
     }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,9 +24,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use super::options::{Certificate, Options};
 use super::self_signed::{self, Made};
 use crate::metrics::{IntCounterVec, Metrics};
-use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::reload::Reloaded;
+use crate::runtime::{chain, fingerprint};
 
 /// How old a reading of the files may be when somebody connects.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -371,7 +370,7 @@ impl Slot {
         let read = Material::read(files);
         let fingerprint = match &read {
             Ok(material) => material.fingerprint(),
-            Err(error) => hash(&chain(error)),
+            Err(error) => fingerprint(&chain(error)),
         };
         {
             let mut state = lock(&self.state);
@@ -500,7 +499,7 @@ impl Material {
     }
 
     fn fingerprint(&self) -> u64 {
-        hash(self)
+        fingerprint(self)
     }
 
     fn pair(&self, keys: &dyn KeyProvider, files: &Files) -> Result<CertifiedKey, CertificateError> {
@@ -551,12 +550,6 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, CertificateError> {
             path: path.to_owned(),
             source,
         })
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn renewal(pair: &CertifiedKey) -> Option<SystemTime> {

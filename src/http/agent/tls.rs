@@ -3,7 +3,6 @@
 //! Files are read again when a connection is made, at most once a second. A version that cannot be used (empty, half
 //! written, a certificate without its key) is logged once and ignored; the old one goes on.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,9 +15,9 @@ use super::pem::{
     Identity, Roots, SetupError, bad_identity, end_of_life, parse_anchors, parse_identity, read_identity,
     read_roots, system_anchors,
 };
-use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::reload::Reloaded;
+use crate::runtime::{chain, fingerprint};
 
 /// What connections are made with, now.
 pub(super) struct Tls {
@@ -156,7 +155,7 @@ impl Tls {
         let read = Material::read(&sources);
         let fingerprint = match &read {
             Ok(material) => material.fingerprint(),
-            Err(error) => hash(&error.to_string()),
+            Err(error) => fingerprint(&error.to_string()),
         };
         {
             let mut state = self.lock();
@@ -264,7 +263,7 @@ impl Material {
     }
 
     fn fingerprint(&self) -> u64 {
-        hash(self)
+        fingerprint(self)
     }
 
     fn build(&self, sources: &Sources) -> Result<Option<Built>, SetupError> {
@@ -300,12 +299,6 @@ impl Material {
         let config = Arc::new(config);
         Ok(Some(Built { config, expires }))
     }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The usual rules, and one more: a certificate that was configured as an authority may be shown by the server itself.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +15,8 @@ use super::certificate::{Bundle, BundleError};
 use super::reviews::{ReviewError, Reviews};
 use super::trouble::Trouble;
 use crate::metrics::IntCounterVec;
-use crate::runtime::chain;
 use crate::runtime::reload::Reloaded;
+use crate::runtime::{chain, fingerprint};
 use crate::serve::options::{Authentication, RequestHeader};
 
 /// Whom to trust now.
@@ -219,11 +218,13 @@ impl Trust {
         };
         let pem = |key: &str| data.get(key).filter(|pem| !pem.is_empty());
         if let (None, Some(pem)) = (&self.client_file, pem("client-ca-file")) {
-            self.offer(Part::Clients, &CONFIG_MAP, hash(pem), || clients(pem.as_bytes()));
+            self.offer(Part::Clients, &CONFIG_MAP, fingerprint(pem), || {
+                clients(pem.as_bytes())
+            });
         }
         if let (None, Some(pem)) = (&self.proxy_file, pem("requestheader-client-ca-file")) {
             let rules = rules(&data)?;
-            let version = hash(&(pem, format!("{rules:?}")));
+            let version = fingerprint(&(pem, format!("{rules:?}")));
             self.offer(Part::Proxies, &CONFIG_MAP, version, || {
                 proxies(pem.as_bytes(), &rules)
             });
@@ -337,15 +338,9 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 fn version(read: &Result<Vec<u8>, FileError>) -> u64 {
     match read {
-        Ok(bytes) => hash(bytes),
-        Err(error) => hash(&chain(error)),
+        Ok(bytes) => fingerprint(bytes),
+        Err(error) => fingerprint(&chain(error)),
     }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 const CONFIG_MAP: &str = "kube-system/extension-apiserver-authentication";
