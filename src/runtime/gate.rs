@@ -59,7 +59,7 @@ pub struct Permit(Reason);
 #[derive(Clone)]
 enum Reason {
     Gate(Gate),
-    Harmless(Harmless),
+    Harmless,
 }
 
 /// Why a request needs no gate.
@@ -142,24 +142,16 @@ fn holds(sent: Moment, valid: Duration, at: Moment) -> bool {
 }
 
 impl Permit {
-    /// For what needs no gate.
-    pub fn harmless(why: Harmless) -> Self {
-        Self(Reason::Harmless(why))
-    }
-
-    /// Why it needs no gate, if it needs none.
-    pub fn exemption(&self) -> Option<Harmless> {
-        match self.0 {
-            Reason::Gate(_) => None,
-            Reason::Harmless(why) => Some(why),
-        }
+    /// For what needs no gate. Why is for whoever reads the caller.
+    pub fn harmless(_why: Harmless) -> Self {
+        Self(Reason::Harmless)
     }
 
     /// Whether it still holds.
     pub fn holds(&self) -> bool {
         match &self.0 {
             Reason::Gate(gate) => gate.is_open(),
-            Reason::Harmless(_) => true,
+            Reason::Harmless => true,
         }
     }
 }
