@@ -25,7 +25,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts a daemon, and waits until its endpoint answers.
+    /// Starts a daemon, and waits until its endpoint answers and says that it is ready.
     pub fn start(world: &World, flags: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = port.expect("a free port").port();
@@ -46,8 +46,8 @@ impl Endpoint {
             daemon,
             url: format!("https://127.0.0.1:{port}"),
         };
-        world.until("it answers", &endpoint.daemon, || {
-            endpoint.get("/healthz", &[]).status == 200
+        world.until("it is ready", &endpoint.daemon, || {
+            endpoint.get("/readyz", &[]).status == 200
         });
         endpoint
     }
