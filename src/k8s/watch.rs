@@ -1,8 +1,11 @@
 //! Bytes of a watch → frames → events. Pure: it reads nothing itself, and may be fed any number of bytes at a time.
 
+mod skim;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
+use memchr::memchr2;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -67,32 +70,56 @@ impl Frames {
                 Some(_) => return Err(FrameError::Malformed("it begins with no brace".into())),
             }
         }
-        while let Some(&byte) = self.buffer.get(self.at) {
-            self.at += 1;
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_text => self.escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'{' if !self.in_text => self.depth += 1,
-                b'}' if !self.in_text => {
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        let frame = self.start..self.at;
-                        self.start = self.at;
-                        return if frame.len() > FRAME_LIMIT {
-                            Err(FrameError::TooLarge)
-                        } else {
-                            Ok(Some(&self.buffer[frame]))
-                        };
-                    }
-                }
-                _ => {}
-            }
+        if self.count_braces() {
+            let frame = self.start..self.at;
+            self.start = self.at;
+            return if frame.len() > FRAME_LIMIT {
+                Err(FrameError::TooLarge)
+            } else {
+                Ok(Some(&self.buffer[frame]))
+            };
         }
         if self.buffer.len() - self.start > FRAME_LIMIT {
             return Err(FrameError::TooLarge);
         }
         Ok(None)
+    }
+
+    /// Goes on to the brace that closes the frame; false when it is not there yet.
+    fn count_braces(&mut self) -> bool {
+        loop {
+            if self.escaped {
+                if self.at == self.buffer.len() {
+                    return false;
+                }
+                self.at += 1;
+                self.escaped = false;
+            }
+            let rest = &self.buffer[self.at..];
+            if self.in_text {
+                let Some(found) = memchr2(b'"', b'\\', rest) else {
+                    self.at = self.buffer.len();
+                    return false;
+                };
+                self.at += found + 1;
+                self.escaped = rest[found] == b'\\';
+                self.in_text = self.escaped;
+                continue;
+            }
+            let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}')) else {
+                self.at = self.buffer.len();
+                return false;
+            };
+            self.at += found + 1;
+            match rest[found] {
+                b'"' => self.in_text = true,
+                b'{' => self.depth += 1,
+                _ => self.depth -= 1,
+            }
+            if self.depth == 0 {
+                return true;
+            }
+        }
     }
 
     /// Whether a frame has begun and not ended. The end of the stream is then a broken connection, not a clean end.
@@ -219,7 +246,7 @@ impl<T: Resource> WatchEvent<T> {
         if !is_its_kind {
             return None;
         }
-        let object: T = serde_json::from_str(object).ok()?;
+        let object: T = serde_json::from_str(&skim::skim(object)?).ok()?;
         let meta = object.meta();
         let is_known = !(meta.name.is_empty() || meta.uid.is_empty() || meta.resource_version.is_empty());
         is_known.then(|| wrap(Decoded::Object(object)))

@@ -126,27 +126,27 @@ impl Memory {
         self.generation += 1;
         self.shared = shared_ids(nodes);
         for node in nodes {
-            let new = || Seen {
-                generation: 0,
-                since: now,
-                provider_id: node.provider_id.clone(),
-                absences: 0,
-                last: None,
-            };
-            if !self.seen.contains_key(&node.meta.uid) {
-                self.seen.insert(node.meta.uid.clone(), new());
-            }
             let Some(seen) = self.seen.get_mut(&node.meta.uid) else {
+                let seen = Seen {
+                    generation: self.generation,
+                    since: now,
+                    provider_id: node.provider_id.clone(),
+                    absences: 0,
+                    last: None,
+                };
+                self.seen.insert(node.meta.uid.clone(), seen);
                 continue;
             };
             seen.generation = self.generation;
+            if seen.provider_id != node.provider_id {
+                seen.provider_id.clone_from(&node.provider_id);
+                seen.forget();
+            }
             if node.ready == Readiness::Ready
                 || node.meta.is_deleting()
-                || seen.provider_id != node.provider_id
                 || self.shared.contains(&node.provider_id)
             {
                 seen.forget();
-                seen.provider_id = node.provider_id.clone();
             }
         }
         self.seen.retain(|_, seen| seen.generation == self.generation);
@@ -206,11 +206,16 @@ impl Memory {
     }
 }
 
-/// Provider IDs that more than one Node has.
+/// Provider IDs that more than one Node has, one of which is not Ready: of no others is anything concluded.
 fn shared_ids(nodes: &[Arc<Node>]) -> HashSet<Box<str>> {
+    let asked_for: HashSet<&str> = nodes
+        .iter()
+        .filter(|node| node.ready != Readiness::Ready && !node.provider_id.is_empty())
+        .map(|node| &*node.provider_id)
+        .collect();
     let mut once = HashSet::new();
     let ids = nodes.iter().map(|node| &node.provider_id);
-    ids.filter(|id| !id.is_empty() && !once.insert(&**id))
+    ids.filter(|id| asked_for.contains(&***id) && !once.insert(&**id))
         .cloned()
         .collect()
 }

@@ -1,13 +1,12 @@
 //! Metadata that every object has.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::null_default;
+use super::{Text, null_default};
 
 /// `metadata`, without what nobody reads.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -131,11 +130,19 @@ impl Pairs {
 impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Pairs {
     /// Takes every pair, read or not. Of two with one key the last counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let sorted: BTreeMap<Key, Box<str>> = pairs
+        let mut sorted: Vec<(Key, Box<str>)> = pairs
             .into_iter()
             .map(|(k, v)| (shared(k.into()), v.into()))
             .collect();
-        Self(sorted.into_iter().collect())
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        sorted.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        Self(sorted.into_boxed_slice())
     }
 }
 
@@ -161,9 +168,12 @@ impl<'de> Deserialize<'de> for Pairs {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
-                while let Some(key) = map.next_key::<Box<str>>()? {
+                while let Some(Text(key)) = map.next_key()? {
                     if Pairs::keeps(&key) {
-                        kept.push((key, map.next_value::<Option<Box<str>>>()?.unwrap_or_default()));
+                        kept.push((
+                            key.into(),
+                            map.next_value::<Option<Box<str>>>()?.unwrap_or_default(),
+                        ));
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }
@@ -214,5 +224,13 @@ mod tests {
     fn an_unreadable_deletion_time_still_counts_as_deleting() {
         let meta: ObjectMeta = serde_json::from_str(r#"{"name":"web","deletionTimestamp":"soon"}"#).unwrap();
         assert!(meta.is_deleting());
+    }
+
+    #[test]
+    fn of_two_pairs_with_one_key_the_last_counts() {
+        let pairs: Pairs = [("b", "1"), ("a", "2"), ("b", "3"), ("b", "4")]
+            .into_iter()
+            .collect();
+        assert_eq!(pairs.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "4")]);
     }
 }

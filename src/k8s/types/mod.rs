@@ -8,6 +8,8 @@ mod meta;
 mod node;
 mod service;
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::Deserializer;
 
@@ -27,6 +29,10 @@ pub trait Resource: Send + Sync + Sized + 'static + for<'de> Deserialize<'de> {
     /// Its metadata.
     fn meta(&self) -> &ObjectMeta;
 }
+
+/// A text that is looked at and let go: copied only if it is written with escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Takes `null` for a missing field. Go writes `null` for empty lists and maps. Source: kube-client.md, I12.
 pub(crate) fn null_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
-use super::{ObjectMeta, Resource, null_default};
+use super::{ObjectMeta, Resource, Text, null_default};
 
 /// A Node, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -138,30 +138,34 @@ struct SpecWire {
 struct StatusWire {
     #[serde(deserialize_with = "null_default")]
     addresses: Box<[NodeAddress]>,
-    #[serde(deserialize_with = "null_default")]
-    conditions: Vec<ConditionWire>,
+    #[serde(rename = "conditions", deserialize_with = "readiness")]
+    ready: Readiness,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ConditionWire {
-    #[serde(rename = "type", deserialize_with = "null_default")]
-    type_: Box<str>,
-    #[serde(deserialize_with = "null_default")]
-    status: Box<str>,
+#[derive(Deserialize)]
+struct ConditionWire<'a> {
+    #[serde(rename = "type", borrow)]
+    type_: Option<Text<'a>>,
+    #[serde(borrow)]
+    status: Option<Text<'a>>,
 }
 
 /// Of the first condition of that type, as upstream reads it. Source: ccm-behaviour.md 4.
-fn readiness(conditions: &[ConditionWire]) -> Readiness {
-    match conditions
-        .iter()
-        .find(|condition| &*condition.type_ == "Ready")
-        .map(|ready| &*ready.status)
-    {
+fn readiness<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Readiness, D::Error> {
+    let conditions: Option<Vec<ConditionWire<'de>>> = Option::deserialize(deserializer)?;
+    let is_ready = |condition: &ConditionWire<'_>| {
+        condition
+            .type_
+            .as_ref()
+            .is_some_and(|Text(type_)| type_ == "Ready")
+    };
+    let ready = conditions.into_iter().flatten().find(is_ready);
+    let status = ready.and_then(|condition| condition.status);
+    Ok(match status.as_ref().map(|Text(status)| &**status) {
         Some("True") => Readiness::Ready,
         Some("False") => Readiness::NotReady,
         _ => Readiness::Unknown,
-    }
+    })
 }
 
 impl From<Wire> for Node {
@@ -170,7 +174,7 @@ impl From<Wire> for Node {
             meta: wire.metadata,
             provider_id: wire.spec.provider_id,
             taints: wire.spec.taints,
-            ready: readiness(&wire.status.conditions),
+            ready: wire.status.ready,
             addresses: wire.status.addresses,
         }
     }
@@ -203,5 +207,35 @@ mod tests {
             node.internal_ips().map(|ip| ip.to_string()).collect::<Vec<_>>(),
             ["10.1.0.1", "fd00::1"]
         );
+    }
+
+    #[test]
+    fn it_is_as_ready_as_its_first_condition_of_that_type_says() {
+        for (conditions, want) in [
+            (r#"[{"type":"Ready","status":"True"}]"#, Readiness::Ready),
+            (
+                r#"[{"type":"DiskPressure","status":"True"},{"status":"False","type":"Ready","reason":null}]"#,
+                Readiness::NotReady,
+            ),
+            (
+                r#"[{"type":"Ready","status":"False"},{"type":"Ready","status":"True"}]"#,
+                Readiness::NotReady,
+            ),
+            (
+                r#"[{"type":"Re\u0061dy","status":"Tru\u0065"}]"#,
+                Readiness::Ready,
+            ),
+            (r#"[{"type":"Ready","status":"Unknown"}]"#, Readiness::Unknown),
+            (
+                r#"[{"type":"Ready","status":null},{"type":null}]"#,
+                Readiness::Unknown,
+            ),
+            ("[]", Readiness::Unknown),
+            ("null", Readiness::Unknown),
+        ] {
+            let json = format!(r#"{{"metadata":{{"name":"n1"}},"status":{{"conditions":{conditions}}}}}"#);
+            let node: Node = serde_json::from_str(&json).unwrap();
+            assert_eq!(node.ready, want, "{conditions}");
+        }
     }
 }
