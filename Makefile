@@ -47,9 +47,14 @@ bench:
 	$(CARGO) build --profile speed --bin inspur-cloud-controller-manager
 	$(CARGO) bench --bench figures
 
-# writes docs/reference anew from the tables in the source
+# writes docs/reference, the man page and the completions anew from the tables in the source
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --lib docs
+
+.PHONY: check-pages
+# the man page as man and mandoc judge it, the completions by typing into each shell
+check-pages:
+	sh deploy/check-pages.sh
 
 # Delivery: deploy/ has a script for each step; each installs the tools it needs, or says which are missing.
 NAME   := inspur-cloud-controller-manager

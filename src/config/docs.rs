@@ -1,13 +1,16 @@
-//! The reference pages, made from the tables, and the test that they are not stale.
+//! What is made from the tables: the reference pages, the man page, what shells complete; and the tests that nothing of it is stale.
 //!
-//! A page is a plain value, so that any table can have one: make a [`Page`] in both languages and hand it to [`check`].
+//! A page is a plain value, so that any table can have one: make a [`Page`] in both languages and hand it to [`check`]. Another
+//! file is a text for [`fresh`].
 
 mod annotations;
 mod cloud_config;
+mod completions;
 mod events;
 mod examples;
 mod flags;
 mod links;
+mod man;
 mod metrics;
 
 use std::fmt::Write as _;
@@ -118,18 +121,26 @@ pub(crate) fn check(name: &str, page: impl Fn(Language) -> Page) {
             Language::English => "docs/reference",
             Language::Chinese => "docs/zh/reference",
         };
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(folder)
-            .join(format!("{name}.md"));
-        let want = page(language).markdown(language, name);
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::create_dir_all(path.parent().expect("the page is in a folder"))
-                .expect("docs can be written");
-            std::fs::write(&path, want).expect("docs can be written");
-        } else {
-            let found = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(found == want, "{folder}/{name}.md is stale: run `{COMMAND}`");
-        }
+        fresh(
+            &format!("{folder}/{name}.md"),
+            &page(language).markdown(language, name),
+        );
+    }
+}
+
+/// Compares a file of the repository with what it should say; writes it when `UPDATE_DOCS` is set.
+///
+/// # Panics
+/// The file is stale or missing; the message says which command to run.
+fn fresh(file: &str, want: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("the file is in a folder"))
+            .expect("docs can be written");
+        std::fs::write(&path, want).expect("docs can be written");
+    } else {
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == want, "{file} is stale: run `{COMMAND}`");
     }
 }
 

@@ -9,6 +9,10 @@ use crate::runtime::sentence::Sentence;
 /// Columns of a terminal.
 const WIDTH: usize = 100;
 
+/// What it is for.
+pub(crate) const PURPOSE: &str =
+    "Makes load balancers of INSPUR Cloud match a cluster's Services, and looks after its Nodes.";
+
 /// How the process can end by itself.
 #[rustfmt::skip]
 pub(crate) static EXIT_CODES: [(u8, Sentence); 3] = [
@@ -26,7 +30,7 @@ pub(crate) static EXIT_CODES: [(u8, Sentence); 3] = [
 /// Working flags by section, then the names of those without effect.
 pub(crate) fn text(program: &str) -> String {
     let mut text = format!(
-        "Makes load balancers of INSPUR Cloud match a cluster's Services, and looks after its Nodes.\n\nUsage:\n  {program} --cloud-config=FILE [flags]\n  {program} {CHECK_CONFIG} --cloud-config=FILE [flags]   says whether it could run; changes nothing\n"
+        "{PURPOSE}\n\nUsage:\n  {program} --cloud-config=FILE [flags]\n  {program} {CHECK_CONFIG} --cloud-config=FILE [flags]   says whether it could run; changes nothing\n"
     );
     for group in Group::ALL {
         let of_group = FLAGS.iter().filter(|flag| flag.group == group);

@@ -22,7 +22,7 @@ mod election;
 mod error;
 pub(super) mod help;
 mod resolve;
-mod serving;
+pub(super) mod serving;
 pub mod table;
 
 pub use error::Error;

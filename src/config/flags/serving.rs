@@ -42,7 +42,7 @@ const OLD_NAMES: [&str; 2] = [
 ];
 
 /// The key exchange groups that there are here: X25519, P-256, P-384. Source: IANA, TLS Supported Groups.
-const CURVES: [u16; 3] = [29, 23, 24];
+pub(crate) const CURVES: [u16; 3] = [29, 23, 24];
 
 impl Given {
     /// `None` for no endpoint; what belongs to it is checked all the same.
@@ -103,7 +103,7 @@ impl Given {
             match SUITES.iter().find(|suite| suite.is_named(&name)) {
                 Some(suite) => chosen.push(suite),
                 None => {
-                    let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+                    let names: Vec<_> = suite_names().collect();
                     self.refuse_found(flag, name, format!("must be one of {}", names.join(", ")));
                 }
             }
@@ -125,6 +125,11 @@ impl Given {
         }
         unique(chosen.into_iter())
     }
+}
+
+/// What `--tls-cipher-suites` takes, but for old names.
+pub(crate) fn suite_names() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|suite| suite.name)
 }
 
 impl Suite {

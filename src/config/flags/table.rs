@@ -48,6 +48,10 @@ pub enum Kind {
     Duration,
     /// Anything.
     Text,
+    /// A file's path.
+    File,
+    /// A folder's path.
+    Folder,
     /// Texts, by comma and by repeating the flag.
     List,
     /// Whole numbers, likewise.
@@ -72,7 +76,7 @@ impl Kind {
             Self::Int(..) => "int",
             Self::Number => "float",
             Self::Duration => "duration",
-            Self::Text | Self::Choice(_) => "string",
+            Self::Text | Self::File | Self::Folder | Self::Choice(_) => "string",
             Self::List => "strings",
             Self::Ints => "ints",
             Self::SniPair => "namedCertKey",
@@ -86,7 +90,7 @@ impl Kind {
     /// What is allowed, after the word "it".
     pub(super) fn check(self, value: &str) -> Result<(), String> {
         let fits = match self {
-            Self::Text | Self::List => true,
+            Self::Text | Self::File | Self::Folder | Self::List => true,
             Self::Ints => {
                 let whole = |number: &str| number.trim().parse::<i32>().is_ok();
                 value.is_empty() || value.split(',').all(whole)
@@ -118,7 +122,7 @@ impl Kind {
             Self::Ints => "must be whole numbers by comma".to_owned(),
             Self::SniPair => "must be certificate,key or certificate,key:name,...: two files, and DNS names such as example.com or *.example.com (TLS clients send no addresses)".to_owned(),
             Self::Modules => "must be pattern=N by comma: a pattern is the end of a module's path, such as client or service/*, with letters, digits, _ - * ? and / between segments, and N a whole number".to_owned(),
-            Self::Gates | Self::Text | Self::List => "must be pairs like Name=true,Other=false".to_owned(),
+            Self::Gates | Self::Text | Self::File | Self::Folder | Self::List => "must be pairs like Name=true,Other=false".to_owned(),
         })
     }
 }
@@ -201,7 +205,7 @@ const PLAIN_LOG: Sentence = Sentence::new(
 );
 
 /// The provider's name, and what else is taken for it. Source: inspur-api.md 5.
-pub(super) const PROVIDERS: [&str; 2] = ["incloud", "inspur"];
+pub(crate) const PROVIDERS: [&str; 2] = ["incloud", "inspur"];
 
 struct Builder(Group);
 
@@ -272,7 +276,7 @@ pub static FLAGS: &[Flag] = &[
     GENERIC.no("allocate-node-cidrs", Kind::Bool, "false", UPSTREAM_IGNORES),
     GENERIC.no_because("allow-untagged-cloud", Kind::Bool, "false", "INSPUR Cloud's resources need no cluster tag", "浪潮云资源不需要集群标签"),
     GENERIC.no("cidr-allocator-type", Kind::Text, "RangeAllocator", UPSTREAM_IGNORES),
-    GENERIC.works("cloud-config", Kind::Text, "",
+    GENERIC.works("cloud-config", Kind::File, "",
         "File with the addresses of the cloud's APIs, credentials and defaults. Required.",
         "包含云 API 地址、凭据和默认值的文件。必填。"),
     GENERIC.works("cloud-provider", Kind::Text, "incloud",
@@ -307,7 +311,7 @@ pub static FLAGS: &[Flag] = &[
     GENERIC.works("kube-api-qps", Kind::Number, "20",
         "Requests to the Kubernetes API a second, on average. Below 0: no limit.",
         "平均每秒对 Kubernetes API 的请求数。小于 0 表示不限制。"),
-    GENERIC.works("kubeconfig", Kind::Text, "",
+    GENERIC.works("kubeconfig", Kind::File, "",
         "File that says where the Kubernetes API is and who we are to it. Without it and master: the Pod's service account.",
         "说明 Kubernetes API 地址和访问身份的文件。未指定此参数和 master 时，使用 Pod 的服务账户。"),
     GENERIC.works("master", Kind::Text, "",
@@ -362,12 +366,12 @@ pub static FLAGS: &[Flag] = &[
     ELECTION.works("leader-elect-retry-period", Kind::Duration, "2s",
         "Between two attempts to renew the Lease; a replica that stands by waits up to 2.2 times this between two attempts to take it.",
         "两次续期尝试之间的间隔；待命副本两次接管尝试之间最长为其 2.2 倍。"),
-    ELECTION.no("leader-migration-config", Kind::Text, "", NO_MIGRATION),
+    ELECTION.no("leader-migration-config", Kind::File, "", NO_MIGRATION),
 
     SERVING.works("bind-address", Kind::Address, "0.0.0.0",
         "Address that the HTTPS endpoint listens on. Unspecified (0.0.0.0 or ::): every address of both families.",
         "HTTPS 端点监听的地址。未指定地址（0.0.0.0 或 ::）表示两个协议族的所有地址。"),
-    SERVING.works("cert-dir", Kind::Text, "",
+    SERVING.works("cert-dir", Kind::Folder, "",
         "Folder with cloud-controller-manager.crt and cloud-controller-manager.key, which are made where they are not. tls-cert-file goes before it; without both the certificate is made at start and only in memory.",
         "存放 cloud-controller-manager.crt 和 cloud-controller-manager.key 的目录，不存在时自动生成。tls-cert-file 优先；两者都未指定时，证书在启动时生成且只在内存中。"),
     SERVING.no("disable-http2-serving", Kind::Bool, "false", NO_HTTP2),
@@ -379,7 +383,7 @@ pub static FLAGS: &[Flag] = &[
     SERVING.works("secure-port", PORT, "10258",
         "Port of the HTTPS endpoint; 0 for no endpoint.",
         "HTTPS 端点的端口；0 表示不启用端点。"),
-    SERVING.works("tls-cert-file", Kind::Text, "",
+    SERVING.works("tls-cert-file", Kind::File, "",
         "File with the endpoint's certificate and its chain, in PEM; read again when it changes. Given with tls-private-key-file.",
         "端点证书及其证书链的 PEM 文件；变更后重新读取。须与 tls-private-key-file 同时给出。"),
     SERVING.works("tls-cipher-suites", Kind::List, "",
@@ -391,14 +395,14 @@ pub static FLAGS: &[Flag] = &[
     SERVING.works("tls-min-version", Kind::Text, "",
         "The oldest version of TLS: VersionTLS12 (also where it is empty) or VersionTLS13. VersionTLS10 and VersionTLS11 are taken for VersionTLS12.",
         "TLS 最低版本：VersionTLS12（为空时亦然）或 VersionTLS13。VersionTLS10 和 VersionTLS11 按 VersionTLS12 处理。"),
-    SERVING.works("tls-private-key-file", Kind::Text, "",
+    SERVING.works("tls-private-key-file", Kind::File, "",
         "File with the key of tls-cert-file, in PEM.",
         "tls-cert-file 对应私钥的 PEM 文件。"),
     SERVING.works("tls-sni-cert-key", Kind::SniPair, "",
         "Another certificate with its key, for clients that ask for its names: certificate,key, or certificate,key:name,*.suffix for other names than those in the certificate. May be given several times.",
         "为请求特定名称的客户端提供的另一张证书及私钥：certificate,key；或 certificate,key:name,*.suffix，以指定证书以外的名称。可多次给出。"),
 
-    AUTHENTICATION.works("authentication-kubeconfig", Kind::Text, "",
+    AUTHENTICATION.works("authentication-kubeconfig", Kind::File, "",
         "File that says where and as whom to ask about callers' tokens and for the cluster's authorities. Empty: the cluster that this Pod is in; outside of one, tokens mean nothing. Never taken from kubeconfig.",
         "说明向何处、以何身份校验调用者令牌并读取集群 CA 的文件。为空时使用 Pod 所在的集群；不在集群中时令牌不起作用。不会取自 kubeconfig。"),
     AUTHENTICATION.works("authentication-skip-lookup", Kind::Bool, "false",
@@ -410,13 +414,13 @@ pub static FLAGS: &[Flag] = &[
     AUTHENTICATION.works("authentication-tolerate-lookup-failure", Kind::Bool, "false",
         "Start, too, when the cluster's authorities cannot be read; client certificates mean nothing then.",
         "无法读取集群 CA 时也启动；此时客户端证书不起作用。"),
-    AUTHENTICATION.works("client-ca-file", Kind::Text, "",
+    AUTHENTICATION.works("client-ca-file", Kind::File, "",
         "File with the authorities of client certificates, in PEM, instead of the cluster's; read again when it changes.",
         "客户端证书 CA 的 PEM 文件，代替集群的 CA；变更后重新读取。"),
     AUTHENTICATION.works("requestheader-allowed-names", Kind::List, "",
         "Common names of certificates that a front proxy may show; empty for any that requestheader-client-ca-file signed.",
         "前端代理证书允许的 CN；为空表示 requestheader-client-ca-file 签发的任意证书。"),
-    AUTHENTICATION.works("requestheader-client-ca-file", Kind::Text, "",
+    AUTHENTICATION.works("requestheader-client-ca-file", Kind::File, "",
         "File with the authorities of front proxies, in PEM; read again when it changes. Without it the cluster says which they are, and all that the other requestheader flags say.",
         "前端代理 CA 的 PEM 文件；变更后重新读取。未指定时由集群给出 CA 以及其他 requestheader 参数的内容。"),
     AUTHENTICATION.works("requestheader-extra-headers-prefix", Kind::List, "x-remote-extra-",
@@ -435,7 +439,7 @@ pub static FLAGS: &[Flag] = &[
     AUTHORIZATION.works("authorization-always-allow-paths", Kind::List, "/healthz,/readyz,/livez",
         "Paths that everybody may read; a * at the end stands for all that begin so. An empty value: none.",
         "任何人都可读取的路径；末尾的 * 表示以此开头的所有路径。空值表示没有。"),
-    AUTHORIZATION.works("authorization-kubeconfig", Kind::Text, "",
+    AUTHORIZATION.works("authorization-kubeconfig", Kind::File, "",
         "File that says where and as whom to ask what callers may read. Empty: the cluster that this Pod is in. Never taken from kubeconfig.",
         "说明向何处、以何身份查询调用者权限的文件。为空时使用 Pod 所在的集群。不会取自 kubeconfig。"),
     AUTHORIZATION.works("authorization-webhook-cache-authorized-ttl", Kind::Duration, "10s",
@@ -451,15 +455,15 @@ pub static FLAGS: &[Flag] = &[
         "通过 HTTPS 端点的 PUT /debug/flags/v 可在运行时修改 v。此处没有 Go 的性能剖析数据。"),
 
     WEBHOOK.no("webhook-bind-address", Kind::Address, "0.0.0.0", NO_WEBHOOKS),
-    WEBHOOK.no("webhook-ca-cert-file", Kind::Text, "", NO_WEBHOOKS),
-    WEBHOOK.no("webhook-cert-dir", Kind::Text, "", NO_WEBHOOKS),
+    WEBHOOK.no("webhook-ca-cert-file", Kind::File, "", NO_WEBHOOKS),
+    WEBHOOK.no("webhook-cert-dir", Kind::Folder, "", NO_WEBHOOKS),
     WEBHOOK.no("webhook-disable-http2-serving", Kind::Bool, "false", NO_WEBHOOKS),
     WEBHOOK.no("webhook-secure-port", PORT, "10260", NO_WEBHOOKS),
-    WEBHOOK.no("webhook-tls-cert-file", Kind::Text, "", NO_WEBHOOKS),
+    WEBHOOK.no("webhook-tls-cert-file", Kind::File, "", NO_WEBHOOKS),
     WEBHOOK.no("webhook-tls-cipher-suites", Kind::List, "", NO_WEBHOOKS),
     WEBHOOK.no("webhook-tls-curve-preferences", Kind::List, "", NO_WEBHOOKS),
     WEBHOOK.no("webhook-tls-min-version", Kind::Text, "", NO_WEBHOOKS),
-    WEBHOOK.no("webhook-tls-private-key-file", Kind::Text, "", NO_WEBHOOKS),
+    WEBHOOK.no("webhook-tls-private-key-file", Kind::File, "", NO_WEBHOOKS),
     WEBHOOK.no("webhook-tls-sni-cert-key", Kind::Text, "", NO_WEBHOOKS),
     WEBHOOK.no("webhooks", Kind::List, "", NO_WEBHOOKS),
 
@@ -483,7 +487,7 @@ pub static FLAGS: &[Flag] = &[
 
     REMOVED.no("address", Kind::Address, "0.0.0.0", NO_PLAIN_PORT),
     REMOVED.no("alsologtostderr", Kind::Bool, "false", PLAIN_LOG),
-    REMOVED.no("log-dir", Kind::Text, "", PLAIN_LOG),
+    REMOVED.no("log-dir", Kind::Folder, "", PLAIN_LOG),
     REMOVED.no("logtostderr", Kind::Bool, "true", PLAIN_LOG),
     REMOVED.no("port", PORT, "0", NO_PLAIN_PORT),
     REMOVED.no("stderrthreshold", Kind::Text, "2", PLAIN_LOG),
