@@ -98,11 +98,8 @@ image: static notices
 .PHONY: deb release check-deploy
 # dist/*.deb for both CPUs
 deb: static notices
-	rm -f dist/*.deb
-	for target in $(STATIC); do \
-	  "$$(sh deploy/tool.sh cargo-deb)" --no-build --no-strip --quiet --target $$target --output dist/ || exit 1; \
-	done
-	sh deploy/check-deb.sh dist
+	sh deploy/deb.sh dist
+	sh deploy/check-deb.sh dist $(BINARIES)
 
 # dist/release: all of it, with SHA256SUMS
 release: static notices image deb

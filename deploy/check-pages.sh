@@ -78,5 +78,18 @@ offered '--cert-dir=folder/' --cert-dir=
 offered '' '--cluster-name che'
 offered '' --webh
 
+# What the guides say to do with the tarball, which has these two folders, puts each file where its shell looks; here, below $W.
+for guide in docs/guides/installing.md docs/zh/guides/installing.md; do
+  rm -rf "$W/root"
+  grep '^install -D ' "$guide" | sed "s| /| $W/root/|" > "$W/commands"
+  (cd deploy && sh -eu "$W/commands")
+  for pair in "$page=usr/local/share/man/man8/$name.8" \
+    "deploy/completions/$name.bash=usr/local/share/bash-completion/completions/$name" \
+    "deploy/completions/_$name=usr/local/share/zsh/site-functions/_$name" \
+    "deploy/completions/$name.fish=etc/fish/completions/$name.fish"; do
+    cmp "${pair%%=*}" "$W/root/${pair#*=}" || wrong "$guide puts a file elsewhere"
+  done
+done
+
 [ "$failed" -ne 0 ] || echo "pages: $page is clean, and bash, zsh and fish complete what it has"
 exit "$failed"
