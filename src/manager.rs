@@ -4,6 +4,7 @@ pub mod configz;
 pub(crate) mod connections;
 mod crew;
 mod endpoint;
+mod heartbeat;
 pub mod reviews;
 pub mod rotation;
 pub mod status;
@@ -39,12 +40,14 @@ use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::gate::{Gate, Keeper};
 use crate::runtime::process;
 use crate::runtime::random::Random;
+use crate::runtime::service_manager::{News, ServiceManager};
 use crate::runtime::stop::{Stop, StopToken};
 use crate::runtime::supervise::Supervisor;
 use crate::serve::{Checks, Kind};
 pub use connections::faults_beside_the_cloud_config;
 use crew::{Crew, Leaving};
 use endpoint::{Endpoint, Parts, View};
+use heartbeat::Heartbeat;
 use rotation::{LiveCloudConfig, Rotation, Waker};
 
 /// Why the daemon could not start, or had to end. Each ends the process with exit code 1.
@@ -105,7 +108,9 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
     // from here on a signal is obeyed: opening the endpoint may wait for the API server
     let (asked, endpoint_stop) = (Stop::new(), Stop::new());
     let mut threads = Supervisor::new(endpoint_stop.token());
-    let rotation = Rotation::new(&metrics, Arc::clone(&clock));
+    let service_manager = Arc::new(ServiceManager::from_env());
+    let mut rotation = Rotation::new(&metrics, Arc::clone(&clock));
+    rotation.tell(Arc::clone(&service_manager));
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|source| vec![Error::Signals(source)])?;
     let handle = signals.handle();
     hear(signals, &asked, rotation.waker(), &mut threads);
@@ -154,6 +159,7 @@ pub fn run(config: &Config) -> Result<(), Vec<Error>> {
         view,
         api_server: Arc::new(api_server),
         cloud,
+        service_manager,
     };
     let ended = daemon.run(threads, &endpoint_stop, rotation, keeper, endpoint, &handle);
     ended.map_err(|error| vec![error])
@@ -176,6 +182,7 @@ struct Daemon<'a> {
     view: Arc<View>,
     api_server: Arc<Connector>,
     cloud: Arc<Agent>,
+    service_manager: Arc<ServiceManager>,
 }
 
 /// How long workers may take to end the call they are at. A call to the cloud that was sent is better answered than cut.
@@ -227,7 +234,9 @@ impl Daemon<'_> {
         if let Some(endpoint) = endpoint {
             endpoint.start(&mut threads, endpoint_stop.token());
         }
+        self.report(&mut threads);
         let ended = self.work(&mut crew, &mut threads, &turn, leadership.as_ref());
+        self.service_manager.tell(News::Stopping);
         if let Some(leadership) = &leadership {
             leadership.announce_end();
         }
@@ -294,6 +303,23 @@ impl Daemon<'_> {
             }
         });
         Ok(leadership)
+    }
+
+    /// Tells the service manager that the start is over, and goes on telling it how things are. It does not wait for the API server: on a
+    /// control plane that one may be started after us.
+    fn report(&self, threads: &mut Supervisor) {
+        if !self.service_manager.listens() {
+            return;
+        }
+        self.service_manager.tell(News::Ready);
+        let (view, clock) = (Arc::clone(&self.view), Arc::clone(&self.clock));
+        let started = clock.wall();
+        let status = move || view.status(started, &*clock);
+        let (manager, checks) = (Arc::clone(&self.service_manager), Arc::clone(&self.checks));
+        let stop = self.stop.token();
+        threads.spawn("systemd", move || {
+            Heartbeat::new(manager, checks, status).run(&stop)
+        });
     }
 
     /// Has the crew get ready, and work once it is our turn, until it is time to stop, for whichever reason.

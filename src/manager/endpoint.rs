@@ -74,7 +74,7 @@ impl View {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn status(&self, started: SystemTime, clock: &dyn Clock) -> Status {
+    pub(super) fn status(&self, started: SystemTime, clock: &dyn Clock) -> Status {
         let shown = self.shown();
         let (now, instant) = (clock.wall(), clock.now());
         let informers = shown.informers.iter().map(|(resource, pulse)| status::Informer {
@@ -257,7 +257,7 @@ pub(super) fn check_worker(
 /// Red when a watch was not heard for too long; not ready before everything was listed once.
 pub(super) fn check_informer(checks: &Checks, resource: &'static str, pulse: Pulse, clock: Arc<dyn Clock>) {
     let synced = pulse.clone();
-    checks.add(format!("informer-{resource}"), Kind::Live, move || {
+    checks.add(format!("informer-{resource}"), Kind::Answered, move || {
         is_alive(pulse.last_contact(), clock.now())
     });
     checks.add(format!("informer-{resource}-synced"), Kind::Ready, move || {

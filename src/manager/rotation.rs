@@ -19,6 +19,7 @@ use crate::k8s::connect::Reloads;
 use crate::metrics::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Metrics};
 use crate::runtime::clock::Clock;
 use crate::runtime::reload::Reloaded;
+use crate::runtime::service_manager::{News, ServiceManager};
 use crate::runtime::stop::StopToken;
 
 /// Looks at files, and counts what came of it. Everything to look at is named before it runs.
@@ -26,6 +27,7 @@ pub struct Rotation {
     clock: Arc<dyn Clock>,
     counts: Counts,
     looks: Vec<Look>,
+    service_manager: Arc<ServiceManager>,
     wake: Sender<()>,
     woken: Receiver<()>,
 }
@@ -52,9 +54,15 @@ impl Rotation {
             clock,
             counts: Counts::new(metrics),
             looks: Vec::new(),
+            service_manager: Arc::new(ServiceManager::none()),
             wake,
             woken,
         }
+    }
+
+    /// Tells it when it looks because somebody asks.
+    pub fn tell(&mut self, service_manager: Arc<ServiceManager>) {
+        self.service_manager = service_manager;
     }
 
     /// Looks at `what` too, one of a fixed set of names, by calling `look`, which must not wait for anybody and logs what it refuses.
@@ -108,10 +116,16 @@ impl Rotation {
         let waker = self.waker();
         let _hook = stop.on_stop(move || waker.wake());
         while !stop.is_set() {
-            // woken or not: it is time to look
-            let _ = self.woken.recv_timeout(PERIOD);
-            if !stop.is_set() {
-                self.look();
+            let asked = self.woken.recv_timeout(PERIOD).is_ok();
+            if stop.is_set() {
+                return;
+            }
+            if asked {
+                self.service_manager.tell(News::Reloading);
+            }
+            self.look();
+            if asked {
+                self.service_manager.tell(News::Ready);
             }
         }
     }

@@ -73,6 +73,45 @@ pub fn render(status: &Status) -> String {
     page
 }
 
+/// How things are, in one line: for `systemctl status`.
+pub fn headline(status: &Status) -> String {
+    let missing = status
+        .informers
+        .iter()
+        .filter(|informer| informer.synced.is_none());
+    let missing = Vec::from_iter(missing.map(|informer| informer.resource)).join(", ");
+    let waiting = match (status.informers.is_empty(), &*missing) {
+        (true, _) => Some("getting ready: waiting for the API server".to_owned()),
+        (false, "") => None,
+        (false, missing) => Some(format!("waiting for the API server to list {missing}")),
+    };
+    let part = match &status.leader {
+        Some(leader) if !leader.leading && leader.holder.is_empty() => "standing by, nobody leads".to_owned(),
+        Some(leader) if !leader.leading => format!("standing by, {} leads", line(&leader.holder)),
+        Some(_) => "leading".to_owned(),
+        None => "working".to_owned(),
+    };
+    let mut parts = match waiting {
+        Some(waiting) if status.leader.as_ref().is_none_or(|leader| leader.leading) => vec![waiting],
+        Some(waiting) => vec![part, waiting],
+        None => vec![part],
+    };
+    if missing.is_empty() {
+        let count = |informer: &Informer| format!("{} {}", informer.objects, informer.resource);
+        parts.extend(status.informers.iter().map(count));
+    }
+    if let Some(report) = &status.services {
+        parts.push(format!("{} listeners", report.claims.len()));
+        if !report.failing.is_empty() {
+            parts.push(format!("{} services FAIL", report.failing.len()));
+        }
+    }
+    if status.braked.is_some() {
+        parts.push("no Node is deleted".to_owned());
+    }
+    parts.join("; ")
+}
+
 fn write_page(page: &mut String, status: &Status) -> fmt::Result {
     let Status {
         now,
@@ -335,6 +374,62 @@ mod tests {
                 ],
             }),
             braked: Some(Braked { gone: 12, nodes: 40 }),
+        }
+    }
+
+    #[test]
+    fn one_line_says_how_things_are() {
+        let counts = "4 listeners; 2 services FAIL; no Node is deleted";
+        let full = status();
+        let mut synced = status();
+        synced.informers[1].synced = Some(at(4));
+        let with = |status: &Status, leading: Option<(bool, &str)>| Status {
+            leader: leading.map(|(leading, holder)| Leader {
+                leading,
+                holder: holder.into(),
+                since: at(2),
+            }),
+            ..status.clone()
+        };
+        let well = Status {
+            services: Some(Report {
+                claims: Vec::new(),
+                failing: Vec::new(),
+            }),
+            braked: None,
+            ..with(&synced, None)
+        };
+        let early = Status {
+            informers: Vec::new(),
+            services: None,
+            braked: None,
+            ..with(&full, Some((false, "b")))
+        };
+        for (status, want) in [
+            (
+                full.clone(),
+                format!("waiting for the API server to list nodes; {counts}"),
+            ),
+            (synced.clone(), format!("leading; 12 services; 0 nodes; {counts}")),
+            (
+                with(&synced, Some((false, "b\n"))),
+                format!("standing by, b  leads; 12 services; 0 nodes; {counts}"),
+            ),
+            (
+                with(&synced, Some((false, ""))),
+                format!("standing by, nobody leads; 12 services; 0 nodes; {counts}"),
+            ),
+            (
+                with(&full, Some((false, "b"))),
+                format!("standing by, b leads; waiting for the API server to list nodes; {counts}"),
+            ),
+            (well, "working; 12 services; 0 nodes; 0 listeners".to_owned()),
+            (
+                early,
+                "standing by, b leads; getting ready: waiting for the API server".to_owned(),
+            ),
+        ] {
+            assert_eq!(headline(&status), want);
         }
     }
 

@@ -1,5 +1,5 @@
 //! What every thread of the daemon stands on: time, stopping, who may write, spawning, waiting longer after each failure, chance, secrets,
-//! files that change, sentences in two languages, YAML, what a certificate says, what the system knows of the process.
+//! files that change, sentences in two languages, YAML, what a certificate says, what the system knows of the process and what it is told.
 //!
 //! Knows nothing else of ours but [`crate::metrics`]; everyone may use it.
 
@@ -12,6 +12,7 @@ pub mod reload;
 pub mod secret;
 pub mod secret_source;
 pub mod sentence;
+pub mod service_manager;
 pub mod stop;
 pub mod supervise;
 pub mod watched_file;

@@ -30,6 +30,8 @@ pub struct Checks {
 pub enum Kind {
     /// It should be restarted: shown by `/healthz`, `/livez` and `/readyz`.
     Live,
+    /// The same, unless all checks of this kind fail: then whoever does not answer is away, and it is no use.
+    Answered,
     /// It is not ready for work yet: shown by `/readyz` alone.
     Ready,
 }
@@ -102,6 +104,19 @@ impl Checks {
         &self.slis
     }
 
+    /// Why the process makes no progress, if only a new one would: for the service manager's watchdog.
+    pub fn stuck(&self) -> Option<String> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let failing = |kind| {
+            let of_kind = all.iter().filter(move |check| check.kind == kind);
+            of_kind.filter_map(|check| Some(format!("{}: {}", check.name, check.ask().err()?)))
+        };
+        let unanswered = Vec::from_iter(failing(Kind::Answered));
+        let asking = all.iter().filter(|check| check.kind == Kind::Answered).count();
+        let deaf = (unanswered.len() < asking).then_some(unanswered);
+        failing(Kind::Live).next().or_else(|| deaf?.into_iter().next())
+    }
+
     /// `/healthz`, for tests of what the checks look at.
     #[cfg(test)]
     pub(crate) fn healthz(&self) -> Answer {
@@ -156,7 +171,7 @@ impl Checks {
 
     fn of(&self, summary: Summary) -> Vec<Arc<Check>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let shown = |check: &&Arc<Check>| check.kind == Kind::Live || summary == Summary::Readyz;
+        let shown = |check: &&Arc<Check>| check.kind != Kind::Ready || summary == Summary::Readyz;
         let checks: Vec<_> = all.iter().filter(shown).cloned().collect();
         if checks.is_empty() { vec![ping()] } else { checks }
     }
@@ -187,7 +202,9 @@ impl Check {
             return result;
         }
         match (&result, self.kind) {
-            (Err(reason), Kind::Live) => warn!(check, reason = reason.as_str(); "a health check fails"),
+            (Err(reason), Kind::Live | Kind::Answered) => {
+                warn!(check, reason = reason.as_str(); "a health check fails")
+            }
             // nothing is wrong yet: this is how a process starts
             (Err(reason), Kind::Ready) => info!(check, reason = reason.as_str(); "not ready yet"),
             (Ok(()), _) => info!(check; "a health check passes again"),
@@ -384,5 +401,59 @@ mod tests {
             without_digits("stuck for 12 s"),
             without_digits("stuck at a/b for 12 s")
         );
+    }
+
+    #[test]
+    fn it_is_stuck_when_a_new_process_would_not_be() {
+        use Kind::{Answered, Live, Ready};
+        for (case, all, want) in [
+            (
+                "all is well",
+                [
+                    ("a", Live, Ok(())),
+                    ("b", Answered, Ok(())),
+                    ("c", Answered, Ok(())),
+                ],
+                None,
+            ),
+            (
+                "a worker",
+                [
+                    ("a", Live, Err("hangs")),
+                    ("b", Answered, Ok(())),
+                    ("c", Ready, Ok(())),
+                ],
+                Some("a: hangs"),
+            ),
+            (
+                "one of two is not answered",
+                [
+                    ("a", Live, Ok(())),
+                    ("b", Answered, Ok(())),
+                    ("c", Answered, Err("deaf")),
+                ],
+                Some("c: deaf"),
+            ),
+            (
+                "nobody is answered",
+                [
+                    ("a", Live, Ok(())),
+                    ("b", Answered, Err("deaf")),
+                    ("c", Answered, Err("deaf")),
+                ],
+                None,
+            ),
+            (
+                "it only starts",
+                [
+                    ("a", Live, Ok(())),
+                    ("b", Answered, Ok(())),
+                    ("c", Ready, Err("not listed")),
+                ],
+                None,
+            ),
+        ] {
+            assert_eq!(checks(&all).stuck().as_deref(), want, "{case}");
+        }
     }
 }

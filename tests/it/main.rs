@@ -54,5 +54,7 @@ mod steady;
 mod step_by_step;
 /// Signals and exit codes.
 mod stop;
+/// Started by the line of the systemd unit, and what systemd hears of it.
+mod systemd;
 /// Packets really arrive.
 mod traffic;

@@ -161,6 +161,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "File with the authorities of the cloud's certificates, in PEM, instead of the system's.",
     ),
     (
+        "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
+        "Where and how often systemd wants to hear how it goes. Set by systemd.",
+    ),
+    (
         "KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT",
         "Where the Kubernetes API is, for a Pod without --kubeconfig and --master.",
     ),
@@ -198,6 +202,7 @@ const SIGNALS: &[(&str, &str)] = &[
 const SEE_ALSO: &str = "\
 .SH SEE ALSO
 .BR systemctl (1),
+.BR sd_notify (3),
 .BR systemd.exec (5)
 .PP
 Documentation and source:

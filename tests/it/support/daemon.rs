@@ -33,12 +33,19 @@ pub fn program() -> &'static str {
 impl Daemon {
     /// Starts it; it is not ready yet.
     pub fn start(options: &DaemonOptions) -> Self {
-        let mut child = Command::new(program())
+        let mut command = Command::new(program());
+        command
             .arg("--kubeconfig")
             .arg(&options.kubeconfig)
             .arg("--cloud-config")
             .arg(&options.cloud_config)
-            .args(&options.flags)
+            .args(&options.flags);
+        Self::run(command)
+    }
+
+    /// Starts it as `command` says.
+    pub fn run(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

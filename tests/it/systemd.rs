@@ -1,0 +1,148 @@
+//! The systemd unit: its own line starts a daemon that does the main job, and tells systemd how it goes.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+use crate::support::World;
+use crate::support::daemon::{Daemon, program};
+use crate::support::fixtures::{SERVICES, service};
+
+const UNIT: &str = include_str!("../../deploy/systemd/inspur-cloud-controller-manager.service");
+
+/// A line of the unit.
+fn of_unit(name: &str) -> &'static str {
+    let line = UNIT
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("the unit has no {name}"))
+}
+
+/// What the unit would start, with credentials in `folder`, and with `ARGS` as the environment file may set it.
+fn exec_start(folder: &Path, args: &str) -> Command {
+    let mut words = of_unit("ExecStart").split(' ');
+    assert_eq!(words.next(), Some("/usr/bin/inspur-cloud-controller-manager"));
+    let mut command = Command::new(program());
+    for word in words {
+        match word {
+            "$ARGS" => command.args(args.split_whitespace()),
+            _ => command.arg(word.replace("${CREDENTIALS_DIRECTORY}", &folder.display().to_string())),
+        };
+    }
+    command.env("CREDENTIALS_DIRECTORY", folder);
+    command
+}
+
+/// The other end of `NOTIFY_SOCKET`.
+struct Systemd {
+    socket: UnixDatagram,
+    heard: Mutex<Vec<String>>,
+}
+
+impl Systemd {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("a free path");
+        socket.set_nonblocking(true).expect("a socket may be so");
+        Self {
+            socket,
+            heard: Mutex::default(),
+        }
+    }
+
+    /// All that was heard so far.
+    fn heard(&self) -> Vec<String> {
+        let mut heard = self.heard.lock().expect("nobody panics with it");
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        heard.clone()
+    }
+
+    fn count(&self, message: &str) -> usize {
+        self.heard().iter().filter(|heard| *heard == message).count()
+    }
+}
+
+#[test]
+fn the_units_own_line_does_the_main_job_and_tells_systemd() {
+    assert_eq!(of_unit("Type"), "notify");
+    let world = World::small();
+    let config = world.cloud_config_file("cluster-id=test\n");
+    let folder = config.parent().expect("it is in a folder");
+    std::fs::copy(&world.api.daemon_kubeconfig, folder.join("kubeconfig")).expect("both are files");
+    let path = folder.join("notify");
+    let systemd = Systemd::at(&path);
+    let mut command = exec_start(folder, "--leader-elect=false --secure-port=0 -v=4");
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let mut daemon = Daemon::run(command);
+    let until = |what: &str, daemon: &Daemon, message: &str, times| {
+        world.until(what, daemon, || systemd.count(message) >= times);
+    };
+    until("it is ready", &daemon, "READY=1", 1);
+    let slb = service("web").slb("slb-1").port(80, 30080).json();
+    world.api.create(SERVICES, &slb);
+    world.until("it is served", &daemon, || {
+        world.ingress("web") == ["203.0.113.1"]
+    });
+    world.until("it says so", &daemon, || {
+        let heard = systemd.heard();
+        heard
+            .iter()
+            .any(|heard| heard.starts_with("STATUS=working; ") && heard.ends_with("; 1 listeners"))
+    });
+    until("it makes progress", &daemon, "WATCHDOG=1", 3);
+    assert_eq!(of_unit("ExecReload"), "/bin/kill -HUP $MAINPID");
+    daemon.signal("HUP");
+    until("it reads files", &daemon, "RELOADING=1", 1);
+    until("and has read them", &daemon, "READY=1", 2);
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.output());
+    assert_eq!(
+        systemd.count("STOPPING=1\nSTATUS=stopping"),
+        1,
+        "{:?}",
+        systemd.heard()
+    );
+}
+
+#[test]
+fn it_is_ready_while_the_api_server_is_not_there_and_says_what_it_waits_for() {
+    let world = World::new();
+    let config = world.cloud_config_file("cluster-id=test\n");
+    let folder = config.parent().expect("it is in a folder");
+    world.file(
+        "kubeconfig",
+        &crate::support::kubeconfig("http://127.0.0.1:9", "none"),
+    );
+    let path = folder.join("notify");
+    let systemd = Systemd::at(&path);
+    let mut command = exec_start(folder, "--leader-elect=false --secure-port=0");
+    command.env("NOTIFY_SOCKET", &path);
+    let mut daemon = Daemon::run(command);
+    for message in [
+        "READY=1",
+        "STATUS=waiting for the API server to list services, nodes; 0 listeners",
+    ] {
+        world.until(message, &daemon, || systemd.count(message) == 1);
+    }
+    assert_eq!(systemd.count("WATCHDOG=1"), 0, "nobody asked for it");
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.output());
+}
+
+#[test]
+fn without_credentials_it_fails_at_once_and_says_which_file() {
+    let world = World::new();
+    let folder = world.file("unused", "");
+    let folder = folder.parent().expect("it is in a folder");
+    let mut daemon = Daemon::run(exec_start(folder, ""));
+    assert_eq!(daemon.wait().code(), Some(1));
+    let output = daemon.output();
+    let missing = folder.join("cloud-config").display().to_string();
+    assert!(
+        output
+            .lines()
+            .any(|line| line.starts_with("error: ") && line.contains(&missing)),
+        "{output}"
+    );
+}
