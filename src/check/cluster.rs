@@ -18,6 +18,7 @@ use crate::k8s::types::{Node, Service};
 use crate::k8s::{Call, Client, ClientMetrics, Error, Review, kubeconfig};
 use crate::manager::connections::api_server;
 use crate::runtime::chain;
+use crate::runtime::json;
 use crate::runtime::yaml;
 
 /// What of the cluster the cloud is asked about.
@@ -103,7 +104,7 @@ fn is_there(steps: &mut Steps, client: &Client, rows: &mut Vec<Row>) -> bool {
         let date = response.header("Date").map(str::to_owned);
         let reading = date.and_then(|date| skew::Reading::of(before, &date, clock.wall()));
         let body = response.into_bytes(VERSION_LIMIT).unwrap_or_default();
-        Ok((reading, serde_json::from_slice::<Version>(&body).ok()))
+        Ok((reading, json::read::<Version>(&body).ok()))
     });
     let (reading, version) = match answer {
         Some(Ok(answer)) => answer,
@@ -301,7 +302,7 @@ fn list<T: DeserializeOwned>(steps: &mut Steps, client: &Client, path: &'static 
     };
     items
         .into_iter()
-        .filter_map(|item| serde_json::from_value(item).ok())
+        .filter_map(|item| serde_json::from_str(&item.to_string()).ok())
         .collect()
 }
 

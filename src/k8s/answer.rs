@@ -11,6 +11,7 @@ use super::error::Error;
 use super::retry::Outcome;
 use super::status::{Refusal, Status, classify, without};
 use crate::http::{Method, Response};
+use crate::runtime::json;
 
 /// How an attempt ended: for the decision, and for the caller.
 pub(super) struct Failed {
@@ -66,7 +67,7 @@ pub(super) fn check_object(call: &Call, bytes: &[u8], kind: Option<&str>) -> Res
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err("it is empty".to_owned());
     }
-    let head: Head<'_> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let head: Head<'_> = json::read(bytes).map_err(|e| e.to_string())?;
     match (head.kind.as_deref(), kind) {
         (Some("Status"), _) => match Status::parse(bytes) {
             Some(status) if status.is_success() && call.method == Method::Delete => Ok(()),

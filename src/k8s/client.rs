@@ -22,6 +22,7 @@ use crate::http::bucket::TokenBucket;
 use crate::http::{self, Limits, Request, Response, Transport};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::runtime::gate::{Gate, Permit, Shut};
+use crate::runtime::json;
 use crate::runtime::random::Random;
 use crate::runtime::stop::StopToken;
 
@@ -347,7 +348,7 @@ impl Client {
                 },
             })?;
         check_object(call, &bytes, kind).map_err(unintelligible)?;
-        serde_json::from_slice(&bytes).map_err(|e| unintelligible(e.to_string()))
+        json::read(&bytes).map_err(|e| unintelligible(e.to_string()))
     }
 
     /// Logs each warning of the server once. Source: client-go, rest/warnings.go.

@@ -17,6 +17,7 @@ use super::client::Client;
 use super::error::Error;
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
+use crate::runtime::json;
 use crate::runtime::secret::Secret;
 
 /// One account and its token. The account, and its namespace, are created where they are missing.
@@ -264,8 +265,7 @@ impl ServiceAccount {
         let bytes = self.client.open_once(call)?.into_bytes(ANSWER_LIMIT);
         let bytes = bytes.map_err(|error| unintelligible(error.to_string()))?;
         // what serde_json says of a token request may quote the token
-        serde_json::from_slice(&bytes)
-            .map_err(|error| unintelligible(format!("no such object at line {}", error.line())))
+        json::read(&bytes).map_err(|error| unintelligible(format!("no such object at line {}", error.line())))
     }
 
     fn held(&self) -> Option<(Credential, Age)> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::error::Error;
 use super::path::object_of;
 use super::types::null_default;
+use crate::runtime::json;
 use crate::runtime::secret::Secret;
 
 /// An answer other than 2xx, as read.
@@ -55,7 +56,7 @@ struct Details {
 impl Status {
     /// `None` for any other object, and for what is no JSON.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        let status: Self = serde_json::from_slice(body).ok()?;
+        let status: Self = json::read(body).ok()?;
         (&*status.kind == "Status").then_some(status)
     }
 

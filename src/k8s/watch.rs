@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::error::Error;
 use super::types::{Resource, null_default};
+use crate::runtime::json;
 
 /// The largest frame accepted. Source: apimachinery `streaming.decoder.maxBytes`.
 const FRAME_LIMIT: usize = 16 << 20;
@@ -192,7 +193,7 @@ impl<T: Resource> WatchEvent<T> {
 
     fn decode_in_steps(frame: &[u8]) -> Result<Self, FrameError> {
         let malformed = |error: serde_json::Error| FrameError::Malformed(error.to_string());
-        let Envelope { type_, object } = serde_json::from_slice(frame).map_err(malformed)?;
+        let Envelope { type_, object } = json::read(frame).map_err(malformed)?;
         let object = object.get();
         let wrap = match &*type_ {
             "ERROR" => return Ok(Self::Error(Status::decode(object))),
@@ -293,10 +294,14 @@ impl<T: Resource> Decoded<T> {
             resource_version: text("resourceVersion").into(),
             reason: String::new(),
         };
-        match serde_json::from_value(tree) {
+        // as text again: each type is compiled for text alone, not for trees too
+        match serde_json::from_str(&tree.to_string()) {
             Ok(object) => Ok(Self::Object(object)),
             Err(error) => {
-                opaque.reason = error.to_string();
+                let reason = error.to_string();
+                // where in the text says nothing of a text that nobody sent
+                let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(what, _)| what);
+                opaque.reason = reason.to_owned();
                 Ok(Self::Opaque(opaque))
             }
         }

@@ -10,6 +10,7 @@ use crate::http::Limits;
 use crate::k8s::types::Lease;
 use crate::k8s::types::lease::API;
 use crate::k8s::{Call, Client, Error, path};
+use crate::runtime::json;
 
 /// Asks about one lease. Nothing is tried twice.
 pub(super) struct Api {
@@ -75,7 +76,7 @@ impl Api {
             .open_once(call)?
             .into_bytes(OBJECT_LIMIT)
             .map_err(|error| unintelligible(error.to_string()))?;
-        let object = serde_json::from_slice(&bytes).map_err(|error| unintelligible(error.to_string()))?;
+        let object = json::read(&bytes).map_err(|error| unintelligible(error.to_string()))?;
         let lease = Lease::parse(object).map_err(|error| unintelligible(error.to_string()))?;
         if lease.name() == self.name {
             Ok(lease)

@@ -13,6 +13,7 @@ use crate::k8s::types::Lease;
 use crate::k8s::types::lease::API;
 use crate::k8s::watch::Frames;
 use crate::k8s::{Call, Client, Error, path};
+use crate::runtime::json;
 use crate::runtime::random::Random;
 
 /// An open watch of one lease.
@@ -86,7 +87,7 @@ fn decode(frame: &[u8]) -> Heard {
         type_: String,
         object: Value,
     }
-    let event: Event = match serde_json::from_slice(frame) {
+    let event: Event = match json::read(frame) {
         Ok(event) => event,
         Err(error) => return Heard::End(error.to_string()),
     };

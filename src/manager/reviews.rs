@@ -18,6 +18,7 @@ use crate::k8s::{Call, Client, ClientMetrics, Error as CallError, Review};
 use crate::runtime::chain;
 use crate::runtime::clock::Clock;
 use crate::runtime::gate::Gate;
+use crate::runtime::json;
 use crate::runtime::random::Random;
 use crate::runtime::secret::Secret;
 use crate::runtime::stop::StopToken;
@@ -206,7 +207,7 @@ impl ApiReviews {
         let unintelligible = || ReviewError::Unintelligible {
             message: format!("the answer to {} is no {kind}", call.describe()),
         };
-        let answer: Answer<T> = serde_json::from_slice(&bytes).map_err(|_| unintelligible())?;
+        let answer: Answer<T> = json::read(&bytes).map_err(|_| unintelligible())?;
         match answer.kind == kind {
             true => Ok(answer.status),
             false => Err(unintelligible()),
@@ -269,7 +270,7 @@ impl Reviews for ApiReviews {
         let unintelligible = |reason: String| ReviewError::Unintelligible {
             message: format!("the answer to {} is no ConfigMap: {reason}", call.describe()),
         };
-        let found: ConfigMap = serde_json::from_slice(&bytes).map_err(|e| unintelligible(e.to_string()))?;
+        let found: ConfigMap = json::read(&bytes).map_err(|e| unintelligible(e.to_string()))?;
         match found.kind.as_str() {
             "ConfigMap" => Ok(Some(found.data)),
             other => Err(unintelligible(format!("it is a {other:?}"))),

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod gate;
+pub mod json;
 pub mod process;
 pub mod random;
 pub mod reload;

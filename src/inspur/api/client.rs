@@ -10,6 +10,7 @@ use super::{Error, encode};
 use crate::http::{Method, percent_encode};
 use crate::inspur::model::{Backend, Listener, ListenerSpec, LoadBalancer, Member};
 use crate::runtime::gate::Gate;
+use crate::runtime::json;
 
 /// Speaks the SLB API, one blocking call a method.
 ///
@@ -162,7 +163,7 @@ fn no_content(body: &[u8]) -> Result<(), String> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
-    serde_json::from_slice::<serde::de::IgnoredAny>(body)
+    json::read::<serde::de::IgnoredAny>(body)
         .map(drop)
         .map_err(|e| e.to_string())
 }

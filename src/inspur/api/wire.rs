@@ -13,6 +13,7 @@ use crate::inspur::model::{
     ForwardRule, HealthCheck, Listener, ListenerProtocol, LoadBalancer, Member, Probe, ProbeKind, Protocol,
     Scheme, Settings,
 };
+use crate::runtime::json;
 use crate::runtime::secret::Secret;
 
 /// The SLBs of a describe. `null` is none.
@@ -91,7 +92,7 @@ pub(super) fn words(body: &[u8]) -> Result<Words, String> {
 /// # Errors
 /// In words that repeat nothing of the body, when there is no token in it.
 pub(super) fn token(body: &[u8]) -> Result<(Secret, Option<Duration>), String> {
-    let wire: TokenWire = serde_json::from_slice(body).map_err(|_| "no JSON object".to_string())?;
+    let wire: TokenWire = json::read(body).map_err(|_| "no JSON object".to_string())?;
     let token = wire.access_token.text().ok_or("no access_token in it")?;
     let seconds = wire.expires_in.number::<u32>().unwrap_or(None);
     Ok((Secret::new(token), seconds.map(|s| Duration::from_secs(s.into()))))
@@ -117,7 +118,7 @@ pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> 
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err("it is empty".into());
     }
-    serde_json::from_slice(body).map_err(|e| e.to_string())
+    json::read(body).map_err(|e| e.to_string())
 }
 
 /// A list of what `parse` makes of each element. `null` is an empty one, and left out where it stands for an element.
