@@ -48,7 +48,7 @@ pub(super) fn servers(nodes: &[Arc<Node>], slb: Option<IpAddr>) -> (Vec<Server>,
             });
         }
     }
-    servers.sort_by(|a, b| a.id.cmp(&b.id));
+    servers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     (servers, unreachable)
 }
 

@@ -48,7 +48,7 @@ impl BackendView {
             _ => {
                 let mut nodes = self.store.list();
                 nodes.retain(|node| is_backend(node));
-                nodes.sort_by(|a, b| a.meta.name.cmp(&b.meta.name));
+                nodes.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
                 last.insert(Backends {
                     generation,
                     nodes: nodes.into(),
