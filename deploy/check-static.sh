@@ -1,13 +1,15 @@
 #!/bin/sh
-# Judges a release binary by its ELF: static, position independent where promised, stripped, within its size.
+# Judges a release binary by its ELF: static, position independent where promised, stripped, no unwind tables, within its size, which it
+# prints.
 # usage: check-static.sh BINARY...
 # Not by the words of `file` or `ldd`, which differ by CPU.
 set -eu
 export LC_ALL=C
 failed=0
-wrong() { echo "$binary: $*" >&2; failed=1; }
+wrong() { echo "$binary: $*" >&2; failed=1 good=no; }
 
 for binary; do
+  good=yes
   machine=$(readelf -hW "$binary" | sed -n 's/^ *Machine: *//p')
   type=$(readelf -hW "$binary" | sed -n 's/^ *Type: *\([A-Z]*\).*/\1/p')
   case $machine in
@@ -21,7 +23,8 @@ for binary; do
   if readelf -dW "$binary" 2> /dev/null | grep -q NEEDED; then wrong 'not static: it needs libraries'; fi
   if readelf -SW "$binary" | grep -Eq ' \.(symtab|debug_[a-z]+) '; then wrong 'not stripped'; fi
   if readelf -lW "$binary" | grep -q 'GNU_STACK.* RWE '; then wrong 'its stack is executable'; fi
+  if readelf -SW "$binary" | grep -q ' \.eh_frame '; then wrong 'it has unwind tables: not built by deploy/static.sh build --release'; fi
   [ "$bytes" -le "$limit" ] || wrong "$bytes bytes, more than $limit"
-  [ "$failed" -ne 0 ] || echo "$binary: static, stripped, $bytes bytes of $limit"
+  [ "$good" = no ] || echo "$binary: static, stripped, $bytes bytes of $limit"
 done
 exit "$failed"
