@@ -148,6 +148,7 @@ mod tests {
     use crate::inspur::model::{ForwardRule, Scheme};
     use crate::inspur::name::ClusterId;
     use crate::inspur::testing::{node, service};
+    use crate::k8s::types::{Taint, UNINITIALIZED};
 
     struct World {
         service: Service,
@@ -336,6 +337,27 @@ mod tests {
             note.message,
             "no traffic goes to Nodes without an InternalIP that the SLB can reach: n1, n2, n3, n4, n5 and 2 more"
         );
+    }
+
+    #[test]
+    fn a_node_that_is_to_get_its_addresses_is_awaited_in_silence() {
+        let mut world = World::new(service("web").tcp(80, 30080).build());
+        let taint = Taint::new(UNINITIALIZED, "NoSchedule");
+        let waits = |addresses| {
+            Arc::new(Node {
+                taints: [taint.clone()].into(),
+                ..(*node("n2", addresses)).clone()
+            })
+        };
+        for (addresses, members) in [("", 1), ("10.0.0.2", 2)] {
+            world.nodes = vec![node("n1", "10.0.0.1"), waits(addresses)];
+            let desired = world.desired();
+            let (_, listener) = desired.listeners.first_key_value().unwrap();
+            assert_eq!(
+                (listener.members.len(), desired.notes.as_slice()),
+                (members, &[][..])
+            );
+        }
     }
 
     #[test]

@@ -31,12 +31,14 @@ impl Server {
 }
 
 /// The Nodes that can serve behind an SLB with this address, in the order of their ids, each id once, and the names of those
-/// that cannot.
+/// that cannot. One that waits to be initialised is neither: it is to get its addresses.
 pub(super) fn servers(nodes: &[Arc<Node>], slb: Option<IpAddr>) -> (Vec<Server>, Vec<&str>) {
     let (mut servers, mut unreachable, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for node in nodes {
         let Some(address) = address(node, slb) else {
-            unreachable.push(&*node.meta.name);
+            if !node.is_uninitialized() {
+                unreachable.push(&*node.meta.name);
+            }
             continue;
         };
         let id = instance_id(node);

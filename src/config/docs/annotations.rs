@@ -4,7 +4,7 @@ use super::{Language, Page, Section, check, codes, prose};
 use crate::controllers::node_lifecycle::{DELETION_WANTED, SHUTDOWN_TAINT};
 use crate::controllers::service::FINALIZER;
 use crate::inspur::annotations::{Annotation, INSTANCE_ID, SLB_IN_USE, TABLE};
-use crate::k8s::types::EXCLUDE_LABEL;
+use crate::k8s::types::{EXCLUDE_LABEL, UNINITIALIZED};
 use crate::runtime::sentence::Sentence;
 
 #[test]
@@ -20,7 +20,7 @@ fn what_is_read_of_nodes_and_written_is_so_in_the_source() {
         include_str!("../../inspur/instances/describe.rs"),
     ];
     let labels = TYPE.into_iter().chain(ZONE).chain(REGION);
-    for name in labels.chain([NODE_IP, UNINITIALIZED, VPC, SUBNET]) {
+    for name in labels.chain([NODE_IP, VPC, SUBNET]) {
         let quoted = format!("\"{name}\"");
         assert!(sources.iter().any(|source| source.contains(&quoted)), "{name}");
     }
@@ -216,7 +216,6 @@ const MEMBER: &[Row] = &[
 
 // the same, by the sources of their controllers
 const NODE_IP: &str = "alpha.kubernetes.io/provided-node-ip";
-const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
 const VPC: &str = "node.inspur.com/vpc-id";
 const SUBNET: &str = "node.inspur.com/subnet-id";
 const TYPE: [&str; 2] = [

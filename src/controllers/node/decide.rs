@@ -2,10 +2,7 @@
 
 use crate::cloud::Instance;
 use crate::k8s::patch::NodePatch;
-use crate::k8s::types::{Node, Pairs};
-
-/// Kubelet puts it on a Node that waits for a cloud provider. Matched by its key alone. Source: ccm-behaviour.md 3.2.
-pub(super) const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
+use crate::k8s::types::{Node, Pairs, UNINITIALIZED};
 
 const INSTANCE_TYPE: (&str, &str) = (
     "beta.kubernetes.io/instance-type",
@@ -20,11 +17,6 @@ const REGION: (&str, &str) = (
     "topology.kubernetes.io/region",
 );
 
-/// Whether the Node waits to be initialised.
-pub(super) fn is_uninitialized(node: &Node) -> bool {
-    node.taints.iter().any(|taint| &*taint.key == UNINITIALIZED)
-}
-
 /// Whether the step from `old` to `new` asks for another sync: something is to be done, and what it depends on has changed.
 /// Kubelet's reports are not among that, so that a Node which fails keeps to its back-off.
 pub(super) fn needs_sync(old: Option<&Node>, new: &Node) -> bool {
@@ -38,7 +30,7 @@ pub(super) fn needs_sync(old: Option<&Node>, new: &Node) -> bool {
             node.addresses.clone(),
         )
     };
-    let is_due = is_uninitialized(new) || !label_repairs(new).is_empty();
+    let is_due = new.is_uninitialized() || !label_repairs(new).is_empty();
     is_due && old.is_none_or(|old| asked(old) != asked(new))
 }
 
@@ -152,7 +144,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                is_uninitialized(&node(json!({"spec": {"taints": [taint]}}))),
+                node(json!({"spec": {"taints": [taint]}})).is_uninitialized(),
                 want,
                 "{case}"
             );

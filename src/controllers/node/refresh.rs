@@ -3,7 +3,6 @@
 use log::{debug, info, warn};
 
 use super::addresses;
-use super::decide::is_uninitialized;
 use super::error::Error;
 use super::sync::{BATCH, NodeSyncer};
 use crate::cloud::{self, Lookup};
@@ -27,7 +26,7 @@ impl NodeSyncer {
     /// matches is not written; one that fails waits for the next pass.
     pub fn refresh(&self, share: Share, stop: &StopToken) {
         let mut nodes = self.all();
-        nodes.retain(|node| !is_uninitialized(node));
+        nodes.retain(|node| !node.is_uninitialized());
         let (mut failed, mut first) = (0usize, None);
         for chunk in nodes.chunks(BATCH).skip(share.thread).step_by(share.threads) {
             for (node, answer) in chunk.iter().zip(self.look_up(chunk)) {

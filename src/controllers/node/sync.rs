@@ -9,9 +9,7 @@ use log::{debug, info, warn};
 use super::addresses;
 use super::claims::Claims;
 use super::counters::Counters;
-use super::decide::{
-    initialisation, is_uninitialized, label_repairs, needs_all_labels, needs_sync, refused_labels,
-};
+use super::decide::{initialisation, label_repairs, needs_all_labels, needs_sync, refused_labels};
 use super::error::Error;
 use super::whole;
 use crate::cloud::{self, Authority, CloudProvider, Freshness, Instance, Instances, Lookup};
@@ -159,7 +157,7 @@ impl NodeSyncer {
         for (at, key) in keys.iter().enumerate() {
             match self.newest(key) {
                 None => done(at, Ok(())),
-                Some(node) if is_uninitialized(&node) => waiting.push((at, node)),
+                Some(node) if node.is_uninitialized() => waiting.push((at, node)),
                 Some(node) => done(at, self.repair_labels(&node)),
             }
         }
@@ -271,7 +269,7 @@ impl NodeSyncer {
         if attempt.is_stale && !self.read_again(attempt)? {
             return Ok(());
         }
-        if is_uninitialized(&attempt.node) && self.has_authority() && !attempt.has_addresses {
+        if attempt.node.is_uninitialized() && self.has_authority() && !attempt.has_addresses {
             if let Some(wanted) = addresses::wanted(&attempt.node, &instance.addresses)? {
                 let call = node_addresses(&attempt.node.meta, &wanted);
                 let Some(answer) = self.write(&attempt.node, call)? else {
@@ -285,7 +283,7 @@ impl NodeSyncer {
         if needs_all_labels(&instance) && !attempt.has_all_labels && !self.read_again(attempt)? {
             return Ok(());
         }
-        if is_uninitialized(&attempt.node) {
+        if attempt.node.is_uninitialized() {
             let call = initialisation(&attempt.node, &instance).call(&attempt.node.meta);
             attempt.has_tried = true;
             let Some(answer) = self.write(&attempt.node, call)? else {

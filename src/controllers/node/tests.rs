@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use self::world::{World, addresses, conflict, instance, pairs, rejected, unavailable};
-use super::decide::UNINITIALIZED;
 use crate::cloud::{self, Authority, Instance};
+use crate::k8s::types::UNINITIALIZED;
 use crate::runtime::stop::Stop;
 use crate::sim::api_server::Resource;
 use crate::sim::faults::{Effect, Rule};

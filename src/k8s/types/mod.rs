@@ -15,7 +15,7 @@ use serde::de::Deserializer;
 
 pub use lease::Lease;
 pub use meta::{ObjectMeta, Pairs, Timestamp};
-pub use node::{EXCLUDE_LABEL, Node, NodeAddress, Readiness, Taint};
+pub use node::{EXCLUDE_LABEL, Node, NodeAddress, Readiness, Taint, UNINITIALIZED};
 pub use service::{IpMode, LoadBalancerIngress, Protocol, Service, ServicePort};
 
 /// What the store and the reflector need to know of an object.

@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use super::{ObjectMeta, Resource, Text, null_default};
 
+/// The key of the taint that kubelet puts on a Node which waits for a cloud provider. Source: ccm-behaviour.md 3.2.
+pub const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
+
 /// A Node, as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "Wire")]
@@ -31,6 +34,11 @@ impl Node {
             .iter()
             .filter(|a| &*a.type_ == "InternalIP")
             .filter_map(|a| a.address.parse().ok())
+    }
+
+    /// Whether it waits to be initialised.
+    pub fn is_uninitialized(&self) -> bool {
+        self.taints.iter().any(|taint| &*taint.key == UNINITIALIZED)
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) const REASONS: &[Reason] = &[
         Sentence::new("A port has no nodePort, so that an SLB cannot reach it. The other ports are served.", "某个端口没有 nodePort，SLB 无法访问。其余端口照常服务。"),
         Sentence::new("Do not set allocateLoadBalancerNodePorts to false, or give the port a nodePort.", "不要把 allocateLoadBalancerNodePorts 设为 false，或为端口指定 nodePort。")),
     reason(EventType::Warning, "NodeAddressMissing",
-        Sentence::new("Some Nodes have no InternalIP of the SLB's family, and get no traffic. The message names them.", "有些节点没有与 SLB 同族的 InternalIP，因而得不到流量，消息会列出它们。"),
+        Sentence::new("Some Nodes have no InternalIP of the SLB's family, though they are initialised, and get no traffic. The message names them.", "有些节点已初始化，却没有与 SLB 同族的 InternalIP，因而得不到流量，消息会列出它们。"),
         Sentence::new("See to it that their status has one; usually the kubelet writes it.", "确保其 status 中有这样的地址；通常由 kubelet 写入。")),
 ];
 

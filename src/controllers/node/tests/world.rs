@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::super::decide::UNINITIALIZED;
 use super::super::{NodeController, NodeSyncer};
 use crate::cloud::fake::{Call, FakeCloud};
 use crate::cloud::{self, Freshness, Instance};
 use crate::events::{EventSink, Step, recorder};
 use crate::informer::{Handler, Writer, store};
 use crate::k8s;
+use crate::k8s::types::UNINITIALIZED;
 use crate::k8s::types::{Node, NodeAddress};
 use crate::metrics::Metrics;
 use crate::runtime::backoff::Backoff;
