@@ -1,16 +1,30 @@
 #!/bin/sh
-# Runs the image's program of each CPU through the demo of the simulators, in a root that holds the image's files, resolv.conf and
-# hosts, as the image's user; and once more by the unit's own ExecStart. Needs root, for chroot.
+# Runs the image's program through the demo of the simulators, each time in a root that holds the image's files, hosts, resolv.conf and
+# what its way of being started asks for: of each CPU with a kubeconfig, by the unit's ExecStart, by the rendered chart. Cloud and API
+# server are reached by TLS and by name, and an authority that is not in the bundle is refused. Needs root, for chroot.
 # usage: check-runs.sh LAYOUT [SIMULATOR]     LAYOUT: what `make image` wrote; SIMULATOR: inspur-sim, for this machine
 # The other CPU's program runs under qemu-user, which is laid into its root with its libraries.
 set -eu
 cd "$(dirname "$0")/.."
-name=inspur-cloud-controller-manager
 layout=$1 simulator=${2:-target/release/inspur-sim}
-sh deploy/build-tools.sh qemu-aarch64:qemu-user
+sh deploy/build-tools.sh qemu-aarch64:qemu-user go:golang-go curl:curl
 W=$(mktemp -d) && trap 'rm -rf "$W"' EXIT
 trap 'exit 1' HUP INT TERM
-go run deploy/image/check.go "$layout" "amd64=$W/amd64" "arm64=$W/arm64" > /dev/null
+fail() { tail -n 60 "$W/log" >&2; echo "$*" >&2; exit 1; }
+
+# An address that nobody else has; the front runs until its standard input ends.
+nameserver=127.53.$(($$ / 250 % 250)).$(($$ % 250 + 1))
+mkdir "$W/front"
+mkfifo "$W/hold"
+go build -o "$W/serve" deploy/runs/front.go
+"$W/serve" "$W/front" "$nameserver:53" < "$W/hold" &
+front=$!
+exec 3> "$W/hold"
+trap 'exec 3>&-; wait "$front" || :; rm -rf "$W"' EXIT
+until [ -s "$W/front/port" ]; do
+  kill -0 "$front" 2> /dev/null || exit 1
+  sleep 0.1
+done
 
 # The emulator and what it needs, started by its own loader.
 lay_emulator() { # ROOT
@@ -20,47 +34,38 @@ lay_emulator() { # ROOT
   cp -L "$(command -v qemu-aarch64)" "$1/emulator/"
   emulator="/emulator/$(basename "$(grep /ld- "$W/needed")") --library-path /emulator /emulator/qemu-aarch64"
 }
+lay() { # WAY CPU: a root, and what the demo starts
+  root=$W/$1-$2
+  go run deploy/image/check.go "$layout" "$2=$root" > /dev/null
+  emulator=
+  [ "$2" = amd64 ] || lay_emulator "$root"
+  cat > "$root.sh" <<R
+#!/bin/sh
+export ROOT='$root' FOLDER='$W/front' NAMESERVER='$nameserver' ENDPOINT='$port' EMULATOR='$emulator'
+exec sh '$PWD/deploy/runs/daemon.sh' $1 "\$@"
+R
+  chmod +x "$root.sh"
+}
+port=$((20000 + $$ % 10000))
 
 for cpu in amd64 arm64; do
-  root=$W/$cpu
-  cp /etc/resolv.conf /etc/hosts "$root/etc/"
-  emulator=
-  [ "$cpu" != arm64 ] || lay_emulator "$root"
-  # The demo hands over a folder with kubeconfig and cloud config: it goes into the root, at the same place.
-  cat > "$W/$cpu.sh" <<R
-#!/bin/sh
-set -eu
-for argument; do
-  case \$argument in
-    --kubeconfig=*)
-      folder=\$(dirname "\${argument#*=}")
-      mkdir -p "$root\$folder"
-      cp "\$folder/kubeconfig" "\$folder/cloud-config" "$root\$folder/"
-      chown -R 65532:65532 "$root\$folder"
-      ;;
-  esac
-done
-exec env -i /usr/sbin/chroot --userspec=65532:65532 "$root" $emulator "/$name" "\$@"
-R
-  chmod +x "$W/$cpu.sh"
-  "$simulator" demo --daemon "$W/$cpu.sh" > "$W/$cpu.log" 2>&1 || { tail -n 40 "$W/$cpu.log" >&2; exit 1; }
-  echo "$cpu: does its job in a root with $(cd "$root" && find . -path ./emulator -prune -o -path ./tmp -prune -o -type f -print | wc -l) files"
+  lay kubeconfig "$cpu"
+  "$simulator" demo --daemon "$root.sh" > "$W/log" 2>&1 || fail "$cpu: it does not do its job"
+  echo "$cpu: does its job in a root with $(find "$root" -path "$root/emulator" -prune -o -type f -print | wc -l) files, over TLS"
 done
 
-# The unit's line, with the folder in the place of its credentials.
-line=$(sed -n 's|^ExecStart=/usr/bin/||p' "deploy/systemd/$name.service")
-cat > "$W/unit.sh" <<R
-#!/bin/sh
-set -eu
-for argument; do
-  case \$argument in
-    --kubeconfig=*) CREDENTIALS_DIRECTORY=\$(dirname "\${argument#*=}") ;;
-    --cloud-config=*) ;;
-    *) ARGS="\${ARGS-} \$argument" ;;
-  esac
-done
-exec "$W/amd64"/$line
-R
-chmod +x "$W/unit.sh"
-"$simulator" demo --daemon "$W/unit.sh" > "$W/unit.log" 2>&1 || { tail -n 40 "$W/unit.log" >&2; exit 1; }
+lay unit amd64
+"$simulator" demo --daemon "$root.sh" > "$W/log" 2>&1 || fail "the unit's ExecStart: it does not do its job"
 echo "the unit's ExecStart: does its job"
+
+# kubelet asks the container, too.
+lay chart amd64
+"$simulator" demo --daemon "$root.sh" > "$W/log" 2>&1 &
+demo=$!
+probed() { [ -s "$root.pod" ] && sed -n 's/^probe //p' "$root.pod" | xargs -n 1 curl -fsSk --max-time 5 > "$W/probed" 2>&1; }
+until probed; do
+  kill -0 "$demo" 2> /dev/null || fail "the chart's container: its probes never succeeded: $(cat "$W/probed")"
+  sleep 0.2
+done
+wait "$demo" || fail "the chart's container: it does not do its job"
+echo "the chart's container: does its job, and $(grep -c '^probe ' "$root.pod") probes succeed"
