@@ -35,6 +35,10 @@ impl Controller {
             // a kubelet's silence and a missing instance are noticed at once: nobody wants to watch the real times
             "--node-monitor-period=100ms".to_owned(),
             "--node-startup-grace-period=0s".to_owned(),
+            // and so is that nobody else leads
+            "--leader-elect-lease-duration=5s".to_owned(),
+            "--leader-elect-renew-deadline=4s".to_owned(),
+            "--leader-elect-retry-period=500ms".to_owned(),
             // decisions, too
             "-v=4".to_owned(),
         ];
