@@ -60,7 +60,7 @@ func main() {
 		die("usage: inside FOLDER")
 	}
 	root, parts := crates()
-	parts = append(parts, std(), beside("musl", "MIT", "pkg:generic/musl"), beside("libunwind", "Apache-2.0 WITH LLVM-exception", "pkg:generic/llvm-libunwind"))
+	parts = append(parts, std(), musl(), unwinder())
 	must(os.WriteFile(filepath.Join(os.Args[1], "NOTICES"), notices(root, parts), 0o644))
 	must(os.WriteFile(filepath.Join(os.Args[1], "sbom.cdx.json"), billOfMaterials(root, parts), 0o644))
 }
@@ -135,10 +135,10 @@ func checksums() map[string]string {
 	return found
 }
 
-// The texts in a crate's folder, and one level below (ring keeps some there). A crate without any would be shipped without its
-// notice, so that is an error.
+// The texts in a crate's folder, and one level below: ring keeps some there, saphyr-parser all of them, in a folder for them. A crate
+// without any would be shipped without its notice, so that is an error.
 func licenses(folder, name string) []text {
-	wanted := regexp.MustCompile(`(?i)^(un)?licen[cs]e|^copying|^copyright|^notice`)
+	wanted := regexp.MustCompile(`(?i)/(un)?(licen[cs]e|copying|copyright|notice)[^/]*$|/\.?licen[cs]es/`)
 	var found []text
 	for _, pattern := range []string{"*", "*/*", "third_party/*/*"} {
 		paths, err := filepath.Glob(filepath.Join(folder, pattern))
@@ -146,7 +146,7 @@ func licenses(folder, name string) []text {
 		for _, path := range paths {
 			info, err := os.Stat(path)
 			must(err)
-			if !info.Mode().IsRegular() || !wanted.MatchString(filepath.Base(path)) || strings.HasSuffix(path, ".rs") {
+			if !info.Mode().IsRegular() || !wanted.MatchString(path[len(folder):]) || strings.HasSuffix(path, ".rs") {
 				continue
 			}
 			content, err := os.ReadFile(path)
@@ -184,6 +184,40 @@ func beside(name, license, purl string) part {
 	content, err := os.ReadFile("deploy/release/notices/" + name)
 	must(err)
 	return part{name: name, license: license, purl: purl, texts: []text{{"copyright", tidy(string(content))}}}
+}
+
+// The musl that deploy/static.sh links: the toolchain's, or that of the folder which deploy/musl-std.sh made. It says its version itself.
+func musl() part {
+	musl := beside("musl", "MIT", "pkg:generic/musl")
+	cache := cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(os.Getenv("HOME"), ".cache"))
+	side := cmp.Or(os.Getenv("MUSL_STD"), filepath.Join(cache, "cloud-provider-inspur/musl-std"))
+	for _, folder := range []string{
+		strings.TrimSpace(string(run("rustc", "--print", "target-libdir", "--target", targets[0]))),
+		filepath.Join(side, "lib/rustlib", targets[0], "lib"),
+	} {
+		library, err := os.ReadFile(filepath.Join(folder, "self-contained/libc.a"))
+		if err != nil {
+			continue
+		}
+		version := regexp.MustCompile(`\x00(1\.\d+\.\d+)\x00`).FindSubmatch(library)
+		if version == nil {
+			die("%s/self-contained/libc.a does not say which musl it is", folder)
+		}
+		musl.version = string(version[1])
+		musl.purl += "@" + musl.version
+		return musl
+	}
+	die("there is no musl yet: make static")
+	return musl
+}
+
+// Its copyright refers to a file of Debian's for the Apache License: here it is our own text of that.
+func unwinder() part {
+	unwinder := beside("libunwind", "Apache-2.0 WITH LLVM-exception", "pkg:generic/llvm-libunwind")
+	content, err := os.ReadFile("LICENSE")
+	must(err)
+	unwinder.texts = append(unwinder.texts, text{"LICENSE", tidy(string(content))})
+	return unwinder
 }
 
 // One spelling of white space at the ends of lines, so that equal texts are seen to be equal.

@@ -15,7 +15,7 @@ name=inspur-cloud-controller-manager
 own=''  # the flags of the demo's own, with commas in between
 for flag; do
   case $flag in
-    --kubeconfig=*) folder=$(dirname "${flag#*=}") ;;
+    --kubeconfig=*) given=$(dirname "${flag#*=}") ;;
     --cloud-config=*) ;;
     *) own="$own${own:+,}$flag" ;;
   esac
@@ -25,10 +25,10 @@ fail() { echo "$*" >&2; exit 1; }
 
 # The API server's name is in hosts, the cloud's is asked of the name server. What is secret in the cloud config has a file of its own.
 front=$(cat "$FOLDER/port")
-by_name() { sed "s|http://127\.0\.0\.1:\([0-9]*\)|https://p\1.$2:$front|" "$folder/$1"; }
+by_name() { sed "s|http://127\.0\.0\.1:\([0-9]*\)|https://p\1.$2:$front|" "$given/$1"; }
 by_name kubeconfig hosts.test > "$W/kubeconfig"
 by_name cloud-config named.test | sed 's|^client-secret=.*|client-secret-file=client-secret|' > "$W/cloud-config"
-sed -n 's|^client-secret=||p' "$folder/cloud-config" | tr -d '\n' > "$W/client-secret"
+sed -n 's|^client-secret=||p' "$given/cloud-config" | tr -d '\n' > "$W/client-secret"
 api=$(sed -n 's|.*https://\([^:]*\):.*|\1|p' "$W/kubeconfig")
 printf '127.0.0.1 localhost\n127.0.0.1 %s\n' "$api" > "$ROOT/etc/hosts"
 echo "nameserver $NAMESERVER" > "$ROOT/etc/resolv.conf"
