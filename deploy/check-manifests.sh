@@ -49,18 +49,44 @@ same example deploy/kubernetes/example
 same daemonset deploy/kubernetes/daemonset --set kind=DaemonSet
 same monitored "$W/monitored" --set serviceMonitor.enabled=true
 
+# Of the wrong type, out of range, unknown, or at odds with each other.
 refused 'replicas' --set replicas=two
+refused 'replicas' --set replicas=-1
+refused 'replicas' --set replicas=11
+refused 'replicas' --set replicas=1.5
 refused 'replica' --set replica=2
 refused 'kind' --set kind=Job
+refused 'kind' --set kind=deployment
+refused 'tag' --set image.tag='not a tag'
+refused 'pullPolicy' --set image.pullPolicy=Sometimes
+refused 'image' --set image=registry.example.com/ccm
+refused 'digest' --set image.digest=sha256:0
+refused 'file' --set cloudConfig.file=x
+refused 'a/b' --set credentials.files.a/b=c
+refused 'client-secret' --set credentials.files.client-secret=
+refused 'client-secret' --set credentials.files.client-secret=1
+refused 'existingSecret' --set credentials.files=null,credentials.existingSecret=My_Secret
 refused 'securePort' --set securePort=80
+refused 'securePort' --set-string securePort=10258
 refused 'bindAddress' --set bindAddress=everywhere
+refused 'verbosity' --set verbosity=11
 refused 'extraArgs' --set 'extraArgs={leader-elect}'
+refused 'extraArgs' --set extraArgs=--leader-elect
+refused 'env' --set 'env[0].value=x'
+refused 'tolerations' --set 'tolerations={all}'
+refused 'controlPlaneOnly' --set controlPlaneOnly=no-thanks
 refused 'memory' --set resources.limits.memory=lots
+refused 'cpus' --set resources.cpus=1
+refused 'podAnnotations' --set podAnnotations.a=1
+refused 'enabled' --set podDisruptionBudget.enabled=1
+refused 'enable' --set service.enable=true
 refused 'image.repository is required' --set image.repository=
 refused 'there is no cloud config' --set-file cloudConfig.text=/dev/null
 refused 'exclude each other' --set cloudConfig.existingConfigMap=mine
 refused 'exclude each other' --set credentials.existingSecret=mine
 refused 'needs service.enabled' --set serviceMonitor.enabled=true,service.enabled=false
+# A release may rest.
+render --set replicas=0 | grep -q '^  replicas: 0$'
 echo 'bad values: refused'
 
 # The config may come whole from a Secret, as the 2020 controller had it; old clusters have an older kind of budget.
