@@ -51,11 +51,6 @@ bench:
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --lib docs
 
-.PHONY: check-pages
-# the man page as man and mandoc judge it, the completions by typing into each shell
-check-pages:
-	sh deploy/check-pages.sh
-
 # Delivery: deploy/ has a script for each step; each installs the tools it needs, or says which are missing.
 NAME   := inspur-cloud-controller-manager
 STATIC := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
@@ -70,6 +65,7 @@ static:
 
 # std for them, where the toolchain has none (make static does this by itself)
 musl-std:
+	sh deploy/build-tools.sh clang:clang ar:binutils
 	sh deploy/musl-std.sh $(or $(MUSL_STD),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-provider-inspur/musl-std)
 
 # builds them once more elsewhere, and compares to the byte
@@ -83,7 +79,7 @@ export REVISION := $(or $(REVISION),$(shell git rev-parse HEAD 2>/dev/null))
 
 .PHONY: notices image
 # dist/NOTICES and dist/sbom.cdx.json: what the binaries contain
-notices:
+notices: static
 	sh deploy/build-tools.sh go:golang-go
 	mkdir -p dist
 	go run deploy/release/inside.go dist
@@ -95,7 +91,7 @@ image: static notices
 	go run deploy/image/check.go dist/image
 	sh deploy/image/load.sh dist/image.tar
 
-.PHONY: deb release check-deploy
+.PHONY: deb release
 # dist/*.deb for both CPUs
 deb: static notices
 	sh deploy/deb.sh dist
@@ -106,11 +102,40 @@ release: static notices image deb
 	sh deploy/release/build.sh $(VERSION) dist $(BINARIES)
 	sh deploy/check-release.sh $(VERSION) dist $(BINARIES)
 
-# what deploy/ promises of itself: on a real kube-apiserver, under systemd's eyes, in an empty root
-check-deploy: image
+# what deploy/ promises of itself; as root, for chroot and buildah
+CHECKS := check-scripts check-pages check-manifests check-dry-run check-unit check-image check-runs
+.PHONY: check-deploy $(CHECKS)
+check-deploy: $(CHECKS)
+
+# the scripts as shellcheck and vet judge them
+check-scripts:
+	sh deploy/build-tools.sh shellcheck:shellcheck go:golang-go
+	shellcheck deploy/*.sh deploy/*/*.sh deploy/deb/post* .ci/run
+	gofmt -d deploy | (! grep .)
+	for file in deploy/*/*.go; do go vet $$file || exit 1; done
+
+# the man page as man and mandoc judge it, the completions by typing into each shell
+check-pages:
+	sh deploy/check-pages.sh
+
+# the chart's objects against the kustomizations', and its bad values
+check-manifests:
 	sh deploy/check-manifests.sh
+
+# what real kube-apiservers say of them, the newest and the oldest promised
+check-dry-run:
 	sh deploy/check-dry-run.sh
 	sh deploy/check-dry-run.sh 1.14.10
+
+# the unit under systemd's eyes
+check-unit: static
 	sh deploy/check-unit.sh $(TARGET)/x86_64-unknown-linux-musl/release/$(NAME)
+
+# the image as buildah takes it
+check-image: image
+	sh deploy/check-image.sh $(VERSION) dist
+
+# its programs at their job: each CPU's, by the unit, by the chart
+check-runs: image
 	$(CARGO) build --bin inspur-sim
 	sh deploy/check-runs.sh dist/image $(TARGET)/debug/inspur-sim

@@ -31,8 +31,9 @@ same() { # CASE KUSTOMIZATION HELM-ARGUMENT...
   diff -u "$W/1" "$W/2" || { echo "$name: kustomize (-) and the chart (+) differ" >&2; exit 1; }
   echo "$name: the same $(grep -c '^kind:' "$W/1") objects"
 }
+bad=0
 refused() { # WORDS HELM-ARGUMENT...
-  words=$1
+  words=$1 bad=$((bad + 1))
   shift
   if render "$@" > /dev/null; then echo "rendered in spite of $*" >&2; exit 1; fi
   grep -q -e "$words" "$W/complaints" || { echo "$*: not refused for '$words':" >&2; cat "$W/complaints" >&2; exit 1; }
@@ -40,13 +41,14 @@ refused() { # WORDS HELM-ARGUMENT...
 
 mkdir "$W/monitored"
 cat > "$W/monitored/kustomization.yaml" <<K
-resources: [../deploy/kubernetes/example]
-components: [../deploy/kubernetes/service-monitor]
+resources: [../kubernetes/example]
+components: [../kubernetes/service-monitor]
 K
-cp -RL deploy "$W/deploy"
+# Elsewhere, as a release has them: without what is beside them here.
+cp -RL deploy/kubernetes "$W/"
 
-same example deploy/kubernetes/example
-same daemonset deploy/kubernetes/daemonset --set kind=DaemonSet
+same example "$W/kubernetes/example"
+same daemonset "$W/kubernetes/daemonset" --set kind=DaemonSet
 same monitored "$W/monitored" --set serviceMonitor.enabled=true
 
 # Of the wrong type, out of range, unknown, or at odds with each other.
@@ -87,7 +89,7 @@ refused 'exclude each other' --set credentials.existingSecret=mine
 refused 'needs service.enabled' --set serviceMonitor.enabled=true,service.enabled=false
 # A release may rest.
 render --set replicas=0 | grep -q '^  replicas: 0$'
-echo 'bad values: refused'
+echo "$bad bad values: refused"
 
 # The config may come whole from a Secret, as the 2020 controller had it; old clusters have an older kind of budget.
 "$helm" template ccm deploy/chart --namespace kube-system --set image.repository=x --set credentials.existingSecret=mine --kube-version 1.14.10 2> "$W/complaints" > "$W/old.yaml"
