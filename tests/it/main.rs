@@ -30,6 +30,8 @@ mod endpoint;
 mod examples;
 /// Two replicas: take-over, and never two that write.
 mod failover;
+/// The roles grant what the daemon does, and nothing else.
+mod least_rbac;
 /// A Service's whole life.
 mod lifecycle;
 /// A Service that changes its SLB, its type, its class.

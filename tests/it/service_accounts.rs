@@ -4,7 +4,7 @@ use crate::support::fixtures::{NODES, SERVICES, node, service};
 use crate::support::{World, kubectl};
 
 /// What it needs beside `deploy/rbac.yaml`.
-const RIGHTS: &str = concat!(
+pub const RIGHTS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/deploy/examples/service-account-credentials.yaml"
 );

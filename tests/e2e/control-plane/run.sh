@@ -5,7 +5,8 @@
 #
 # BIN is what build.sh prints. DIR gets, for each API_PORT, `admin-API_PORT.kubeconfig` (all-powerful) and
 # `ccm-API_PORT.kubeconfig` (exactly what deploy/rbac.yaml grants), `ccm-b-API_PORT.kubeconfig` (the same account with another UID, to tell
-# two replicas apart in the audit log), `audit-API_PORT.log` (what they asked, and the accounts of its controllers; of leases also what they wrote), client certificates (`master` and `alice`; of
+# two replicas apart in the audit log), `audit-API_PORT.log` (what they asked, and the accounts of its controllers; of leases also what they wrote; every watch of
+# others, too; AUDIT_LOGS names another folder for them), client certificates (`master` and `alice`; of
 # front proxies `front-proxy`, which may be one, and `stranger`), and all logs. Prints `ready` when all servers answer,
 # runs until its standard input ends, then stops the API servers and after them etcd.
 set -euo pipefail
@@ -13,6 +14,8 @@ bin=$1 dir=$2 etcd_port=$3 peer_port=$4
 shift 4
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 mkdir -p "$dir"
+[ -z "${AUDIT_LOGS-}" ] || mkdir -p "$AUDIT_LOGS"
+audit_logs=$(cd "${AUDIT_LOGS:-$dir}" && pwd)
 cd "$dir"
 
 pids=()
@@ -58,6 +61,7 @@ omitStages: [RequestReceived]
 rules:
 - {level: RequestResponse, users: ["$account"], verbs: [create, update, patch], resources: [{group: coordination.k8s.io, resources: [leases]}]}
 - {level: Metadata, users: ["$account", $controllers]}
+- {level: Metadata, verbs: [watch]}
 - {level: None}
 A
 
@@ -87,7 +91,7 @@ for port in "$@"; do
     --tls-cert-file server.crt --tls-private-key-file server.key --token-auth-file tokens.csv --authorization-mode RBAC \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file sa.pub --service-account-signing-key-file sa.key \
     --service-cluster-ip-range 10.0.0.0/16 --disable-admission-plugins ServiceAccount,TaintNodesByCondition \
-    --audit-policy-file audit.yaml --audit-log-path "audit-$port.log" \
+    --audit-policy-file audit.yaml --audit-log-path "$audit_logs/audit-$port.log" \
     --client-ca-file ca.crt --requestheader-client-ca-file front-ca.crt --requestheader-allowed-names front-proxy \
     --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group \
     --requestheader-extra-headers-prefix X-Remote-Extra- --endpoint-reconciler-type none --allow-privileged=true $old > "apiserver-$port.log" 2>&1 < /dev/null &

@@ -14,6 +14,7 @@ use super::api::{Api, text};
 use super::control_plane::{Lease, programs};
 use super::daemon::write;
 use super::kubeconfig;
+use super::role::{documents, words};
 
 /// The tokens of a simulated API.
 const ADMIN: &str = "admin-s3cret-token";
@@ -118,18 +119,6 @@ fn transport(roots: Roots) -> Arc<Agent> {
 /// The rules of `deploy/rbac.yaml`, and of the roles that every cluster has and it binds.
 fn granted() -> Vec<Rule> {
     let manifest = include_str!("../../../deploy/rbac.yaml");
-    let documents: Vec<Value> = manifest
-        .split("\n---\n")
-        .map(|document| yaml::parse(document).expect("deploy/rbac.yaml is YAML"))
-        .collect();
-    let words = |value: &Value| {
-        value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|word| text(word).to_string())
-            .collect()
-    };
     let rule = |rule: &Value, namespace: Option<String>| Rule {
         verbs: words(&rule["verbs"]),
         groups: words(&rule["apiGroups"]),
@@ -143,7 +132,7 @@ fn granted() -> Vec<Rule> {
         let rules = role["rules"].as_array().expect("a role has rules").iter();
         rules.map(|one| rule(one, namespace.clone())).collect()
     };
-    documents
+    documents(manifest)
         .iter()
         .flat_map(|document| match text(&document["kind"]) {
             "ClusterRole" | "Role" => of_role(document),

@@ -1,7 +1,8 @@
 //! One harness, two control planes: the simulated Kubernetes API, or a real kube-apiserver and etcd.
 //!
 //! `CONTROL_PLANE`, the folder that `tests/e2e/control-plane/build.sh` prints, chooses the real one. Two API servers
-//! run then for the whole test binary, and each test borrows one, cleaned, for itself.
+//! run then for the whole test binary, and each test borrows one, cleaned, for itself. `AUDIT_LOGS` names the folder for their audit
+//! logs, where they are to outlive the run.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -15,6 +16,13 @@ const SERVERS: usize = 2;
 /// The folder with the real control plane's programs, if the tests are to run on it.
 pub fn programs() -> Option<PathBuf> {
     std::env::var_os("CONTROL_PLANE")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+}
+
+/// The folder that keeps the audit logs of the run, if they are to be kept.
+pub fn audit_logs() -> Option<PathBuf> {
+    std::env::var_os("AUDIT_LOGS")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
 }
@@ -59,6 +67,12 @@ impl Lease {
     /// A file of the server's folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.pool.dir.join(name)
+    }
+
+    /// The server's audit log.
+    pub fn audit_log(&self) -> PathBuf {
+        let name = format!("audit-{}.log", self.port);
+        audit_logs().map_or_else(|| self.file(&name), |dir| dir.join(&name))
     }
 }
 

@@ -2,11 +2,12 @@
 
 pub(crate) mod api;
 mod cluster;
-mod control_plane;
+pub(crate) mod control_plane;
 pub(crate) mod daemon;
 pub(crate) mod fixtures;
 mod proxy;
 pub(crate) mod replica;
+pub(crate) mod role;
 pub(crate) mod traffic;
 
 use std::ops::Sub;
@@ -459,9 +460,8 @@ impl World {
         let Cluster::Real(lease) = &self.cluster else {
             return Vec::new();
         };
-        let log = lease.file(&format!("audit-{}.log", lease.port));
         let of_user = |event: &Value| text(&event["user"]["username"]).contains(user);
-        replica::audit(&log, self.begun)
+        replica::audit(&lease.audit_log(), self.begun)
             .into_iter()
             .filter(of_user)
             .collect()

@@ -179,7 +179,7 @@ pub const LEADING: &str = "leading";
 pub fn acts(world: &World, replicas: &[Replica; 2], since: SystemTime) -> Vec<Act> {
     let audit = match &world.cluster {
         Cluster::Simulated(_) => Vec::new(),
-        Cluster::Real(lease) => audit(&lease.file(&format!("audit-{}.log", lease.port)), since),
+        Cluster::Real(lease) => audit(&lease.audit_log(), since),
     };
     let mut acts: Vec<Act> = replicas
         .iter()

@@ -1,0 +1,339 @@
+//! The roles grant what the daemon does: by the audit logs of a whole run on real API servers.
+//!
+//! `make e2e` runs every scenario with `AUDIT_LOGS=DIR`, then judges them by `AUDIT_LOGS=DIR cargo test --test it -- --ignored least_rbac::`.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::service_accounts;
+use crate::support::api::text;
+use crate::support::control_plane::audit_logs;
+use crate::support::role::{Binding, Manifests, Permission, Target};
+
+/// What the daemon's User-Agent begins with.
+const PROGRAM: &str = "inspur-cloud-controller-manager/";
+
+/// One request, as the API server's audit log tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Request {
+    user: String,
+    /// Whether the daemon sent it.
+    ours: bool,
+    verb: String,
+    group: String,
+    /// A plural, perhaps with a subresource; empty where a path is asked for that is no resource.
+    resource: String,
+    namespace: String,
+    name: String,
+    path: String,
+    denied: bool,
+    /// Which binding of which role allowed it: `RBAC: allowed by RoleBinding "x/namespace" of Role "x" to …`.
+    reason: String,
+}
+
+impl Request {
+    fn of(event: &Value) -> Self {
+        let (object, annotations) = (&event["objectRef"], &event["annotations"]);
+        let own = |value: &Value| text(value).to_owned();
+        let resource = match text(&object["subresource"]) {
+            "" => own(&object["resource"]),
+            sub => format!("{}/{sub}", text(&object["resource"])),
+        };
+        let path = text(&event["requestURI"]).split('?').next().unwrap_or_default();
+        Self {
+            user: own(&event["user"]["username"]),
+            ours: text(&event["userAgent"]).starts_with(PROGRAM),
+            verb: own(&event["verb"]),
+            group: own(&object["apiGroup"]),
+            resource,
+            namespace: own(&object["namespace"]),
+            name: own(&object["name"]),
+            path: path.to_owned(),
+            denied: text(&annotations["authorization.k8s.io/decision"]) == "forbid"
+                || event["responseStatus"]["code"] == 403,
+            reason: own(&annotations["authorization.k8s.io/reason"]),
+        }
+    }
+
+    fn spelled(&self) -> String {
+        format!("{} by {}: {} {}", self.verb, self.user, self.path, self.reason)
+    }
+}
+
+impl Permission {
+    /// Whether `request` was allowed by it. A `*` is never asked for, and so never used.
+    fn was_used_by(&self, request: &Request) -> bool {
+        let fits = match &self.target {
+            Target::Path(path) => request.resource.is_empty() && *path == request.path,
+            Target::Objects {
+                group,
+                resource,
+                namespace,
+                name,
+            } => {
+                (group, resource) == (&request.group, &request.resource)
+                    && namespace.as_ref().is_none_or(|one| *one == request.namespace)
+                    && name.as_ref().is_none_or(|one| *one == request.name)
+            }
+        };
+        fits && !request.denied
+            && self.verb == request.verb
+            && request.reason.contains(&format!(" of {} to ", self.role))
+    }
+
+    fn spelled(&self) -> String {
+        let target = match &self.target {
+            Target::Path(path) => path.clone(),
+            Target::Objects {
+                group,
+                resource,
+                namespace,
+                name,
+            } => {
+                let parts = [namespace, name].map(|part| part.as_deref().unwrap_or("*"));
+                format!("{group}/{resource} {}", parts.join("/"))
+            }
+        };
+        format!("{}: {} {target}", self.role, self.verb)
+    }
+}
+
+impl Binding {
+    fn was_used_by(&self, request: &Request) -> bool {
+        !request.denied && request.reason.contains(&format!(" by {} of ", self.name))
+    }
+}
+
+/// What is wrong with the manifests, by what was asked under them; empty when they grant exactly that.
+fn faults(manifests: &Manifests, requests: &[Request]) -> Vec<String> {
+    let known = |user: &String| manifests.bindings.iter().any(|one| one.users.contains(user));
+    let denied = requests.iter().filter(|one| one.denied && known(&one.user));
+    let strangers = requests.iter().filter(|one| one.ours && !known(&one.user));
+    let idle = manifests
+        .permissions
+        .iter()
+        .filter(|permission| !requests.iter().any(|one| permission.was_used_by(one)));
+    let unbound = manifests
+        .bindings
+        .iter()
+        .filter(|binding| !requests.iter().any(|one| binding.was_used_by(one)));
+    let mut faults: Vec<String> = denied.map(|one| format!("denied: {}", one.spelled())).collect();
+    faults.extend(strangers.map(|one| format!("not under the roles: {}", one.spelled())));
+    faults.extend(idle.map(|one| format!("never used: {}", one.spelled())));
+    faults.extend(unbound.map(|one| format!("never used: {}", one.name)));
+    faults.dedup();
+    faults
+}
+
+/// Every request in a folder's audit logs. A last line without its end was cut off by the end of the run.
+fn requests(dir: &Path) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for entry in fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
+        let path = entry.expect("the folder can be read").path();
+        let log = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let event = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            requests.push(Request::of(&event));
+        }
+    }
+    requests
+}
+
+/// The roles in `deploy/`.
+fn deployed() -> Manifests {
+    let accounts = fs::read_to_string(service_accounts::RIGHTS).expect("it is in deploy/");
+    Manifests::read(&[include_str!("../../deploy/rbac.yaml"), &accounts])
+}
+
+#[test]
+#[ignore = "judges a whole run on the real control plane: make e2e"]
+fn the_roles_grant_what_the_run_used_and_nothing_else() {
+    let dir = audit_logs().expect("AUDIT_LOGS names the folder of the run's audit logs");
+    let faults = faults(&deployed(), &requests(&dir));
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ROLES: &str = r#"
+kind: ClusterRole
+metadata:
+  name: x
+rules:
+- apiGroups: [""]
+  resources: ["services", "services/status"]
+  verbs: ["get", "patch"]
+- nonResourceURLs: ["/metrics"]
+  verbs: ["get"]
+---
+kind: Role
+metadata:
+  name: x
+  namespace: kube-system
+rules:
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  resourceNames: ["a", "b"]
+  verbs: ["get"]
+---
+kind: ClusterRoleBinding
+metadata:
+  name: x:delegator
+roleRef:
+  kind: ClusterRole
+  name: system:auth-delegator
+subjects:
+- kind: ServiceAccount
+  name: x
+  namespace: kube-system
+"#;
+
+    const OF_CLUSTER: &str = r#"ClusterRoleBinding "x" of ClusterRole "x""#;
+    const OF_LEASES: &str = r#"RoleBinding "x/kube-system" of Role "x""#;
+    const USER: &str = "system:serviceaccount:kube-system:x";
+
+    /// An allowed request: verb, path, `resource`, `subresource`, `namespace/name`, by which binding.
+    fn event(verb: &str, path: &str, resource: [&str; 3], at: [&str; 2], by: &str) -> Value {
+        let [group, resource, subresource] = resource;
+        json!({
+            "verb": verb, "requestURI": path, "userAgent": format!("{PROGRAM}1.0"), "user": {"username": USER},
+            "objectRef": {
+                "apiGroup": group, "resource": resource, "subresource": subresource, "namespace": at[0], "name": at[1],
+            },
+            "responseStatus": {"code": 200},
+            "annotations": {
+                "authorization.k8s.io/decision": "allow",
+                "authorization.k8s.io/reason": format!("RBAC: allowed by {by} to ServiceAccount \"x/kube-system\""),
+            },
+        })
+    }
+
+    /// Requests that use everything in [`ROLES`], each for one thing.
+    fn all() -> Vec<Value> {
+        let (services, web, leases) = ("/api/v1/services", ["default", "web"], "coordination.k8s.io");
+        let delegator = r#"ClusterRoleBinding "x:delegator" of ClusterRole "system:auth-delegator""#;
+        vec![
+            event("get", services, ["", "services", ""], web, OF_CLUSTER),
+            event("patch", services, ["", "services", ""], web, OF_CLUSTER),
+            event("get", services, ["", "services", "status"], web, OF_CLUSTER),
+            event("patch", services, ["", "services", "status"], web, OF_CLUSTER),
+            event("get", "/metrics?x", ["", "", ""], ["", ""], OF_CLUSTER),
+            event("get", "", [leases, "leases", ""], ["kube-system", "a"], OF_LEASES),
+            event("get", "", [leases, "leases", ""], ["kube-system", "b"], OF_LEASES),
+            event(
+                "create",
+                "",
+                ["authentication.k8s.io", "tokenreviews", ""],
+                ["", ""],
+                delegator,
+            ),
+        ]
+    }
+
+    fn judged(events: &[Value]) -> Vec<String> {
+        let requests: Vec<Request> = events.iter().map(Request::of).collect();
+        faults(&Manifests::read(&[ROLES]), &requests)
+    }
+
+    #[test]
+    fn roles_that_grant_what_is_asked_for_are_least() {
+        assert_eq!(judged(&all()), [""; 0]);
+    }
+
+    #[test]
+    fn whatever_nobody_asked_for_is_told_one_by_one() {
+        let unused = [
+            "ClusterRole \"x\": get /services */*",
+            "ClusterRole \"x\": patch /services */*",
+            "ClusterRole \"x\": get /services/status */*",
+            "ClusterRole \"x\": patch /services/status */*",
+            "ClusterRole \"x\": get /metrics",
+            "Role \"x\": get coordination.k8s.io/leases kube-system/a",
+            "Role \"x\": get coordination.k8s.io/leases kube-system/b",
+            "ClusterRoleBinding \"x:delegator\"",
+        ];
+        for (left_out, want) in unused.iter().enumerate() {
+            let mut events = all();
+            events.remove(left_out);
+            assert_eq!(judged(&events), [format!("never used: {want}")]);
+        }
+    }
+
+    #[test]
+    fn a_request_uses_only_what_it_needs() {
+        let elsewhere = |change: fn(&mut Value)| {
+            let mut events = all();
+            change(&mut events[5]); // get leases a
+            judged(&events)
+        };
+        let unused = ["never used: Role \"x\": get coordination.k8s.io/leases kube-system/a"];
+        for change in [
+            (|event| event["verb"] = "list".into()) as fn(&mut Value),
+            |event| event["verb"] = "watch".into(),
+            |event| event["objectRef"]["name"] = "".into(),
+            |event| event["objectRef"]["name"] = "c".into(),
+            |event| event["objectRef"]["namespace"] = "default".into(),
+            |event| event["objectRef"]["apiGroup"] = "".into(),
+            |event| event["objectRef"]["subresource"] = "status".into(),
+            |event| {
+                let by = r#"RBAC: allowed by ClusterRoleBinding "y" of ClusterRole "y" to Group "system:authenticated""#;
+                event["annotations"]["authorization.k8s.io/reason"] = by.into();
+            },
+        ] {
+            assert_eq!(elsewhere(change), unused);
+        }
+    }
+
+    #[test]
+    fn a_denied_call_is_told_and_uses_nothing() {
+        for change in [
+            (|event| event["annotations"]["authorization.k8s.io/decision"] = "forbid".into())
+                as fn(&mut Value),
+            |event| event["responseStatus"]["code"] = 403.into(),
+        ] {
+            let mut events = all();
+            change(&mut events[1]);
+            let told = judged(&events);
+            assert_eq!(told.len(), 2, "{told:?}");
+            assert!(told[0].starts_with(&format!("denied: patch by {USER}: /api/v1/services ")));
+            assert_eq!(told[1], "never used: ClusterRole \"x\": patch /services */*");
+        }
+    }
+
+    #[test]
+    fn a_daemon_under_another_account_is_told_and_others_are_not() {
+        let mut events = all();
+        let mut admins = event("watch", "/api/v1/nodes", ["", "nodes", ""], ["", ""], "");
+        admins["user"]["username"] = "admin".into();
+        admins["responseStatus"]["code"] = 403.into();
+        events.push(admins.clone());
+        let told = judged(&events);
+        assert!(
+            told.len() == 1 && told[0].starts_with("not under the roles: watch by admin: /api/v1/nodes"),
+            "{told:?}"
+        );
+        admins["userAgent"] = "kubectl/v1.37.2".into();
+        *events.last_mut().expect("it was pushed") = admins;
+        assert_eq!(judged(&events), [""; 0]);
+    }
+
+    #[test]
+    fn a_star_is_never_least() {
+        let granted = Manifests::read(&[&ROLES.replace(r#"["get", "patch"]"#, r#"["*"]"#)]);
+        let requests: Vec<Request> = all().iter().map(Request::of).collect();
+        let told = faults(&granted, &requests);
+        assert_eq!(
+            told,
+            [
+                "never used: ClusterRole \"x\": * /services */*",
+                "never used: ClusterRole \"x\": * /services/status */*",
+            ]
+        );
+    }
+}
