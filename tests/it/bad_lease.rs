@@ -17,7 +17,7 @@ const FLAGS: [&str; 5] = [
 ];
 
 /// Where Leases are made.
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 
 /// What is said of nonsense, of doubt, of an end, and of a coordinator.
 const NONSENSE: &str = "the lease makes no sense";
@@ -29,7 +29,8 @@ fn start(world: &World) -> Daemon {
     world.start_with(&FLAGS, "cluster-id=test\n")
 }
 
-fn lease(spec: Value) -> Value {
+/// The Lease of the election with this in it.
+pub fn lease(spec: Value) -> Value {
     json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "cloud-controller-manager", "namespace": "kube-system"},

@@ -9,14 +9,14 @@ use crate::support::api::text;
 use crate::support::fixtures::{NODES, SERVICES, service};
 
 /// Passes of the lifecycle controller follow one another at once, and no Node is too young.
-const QUICK: [&str; 3] = [
+pub const QUICK: [&str; 3] = [
     "--node-monitor-period=50ms",
     "--node-startup-grace-period=0s",
     "--node-status-update-frequency=100ms",
 ];
 
 /// A Node as a kubelet with `--cloud-provider=external` registers it.
-fn registered(name: &str, instance: &str) -> Value {
+pub fn registered(name: &str, instance: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "annotations": {"node.beta.kubernetes.io/instance-id": instance}},
@@ -31,7 +31,8 @@ fn registered(name: &str, instance: &str) -> Value {
     })
 }
 
-fn instance(id: &str, name: &str, ip: &str) -> InstanceSeed {
+/// A machine that the instances API tells all about.
+pub fn instance(id: &str, name: &str, ip: &str) -> InstanceSeed {
     InstanceSeed {
         // the API gives none: the Node keeps its own
         host_name: String::new(),
@@ -69,7 +70,8 @@ fn taints(world: &World, name: &str) -> Vec<String> {
         .collect()
 }
 
-fn set_ready(world: &World, name: &str, ready: &str) {
+/// What the Node's kubelet, or who misses it, says of it.
+pub fn set_ready(world: &World, name: &str, ready: &str) {
     let conditions = json!([{"type": "Ready", "status": ready, "reason": "Test"}]);
     world.api.patch(
         &format!("{NODES}/{name}/status"),
@@ -77,7 +79,8 @@ fn set_ready(world: &World, name: &str, ready: &str) {
     );
 }
 
-fn is_initialised(world: &World, name: &str) -> bool {
+/// Whether the taint of `--cloud-provider=external` is gone from a Node of [`registered`].
+pub fn is_initialised(world: &World, name: &str) -> bool {
     taints(world, name) == ["example.com/other"]
 }
 
