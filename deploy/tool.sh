@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prints where a tool is that no distribution has in the version wanted here; it is built once, from its registry, and kept.
-# usage: tool.sh helm | cargo-deb | kubectl
+# usage: tool.sh helm | cargo-deb | kubeadm | kubectl
 # variables: HELM_VERSION, CARGO_DEB_VERSION
 set -eu
 cd "$(dirname "$0")/.."
@@ -27,6 +27,14 @@ cargo_deb() {
   mv "$W/bin/cargo-deb" "$W/made"
 }
 
+# Of the module of the tests' control plane; what it needs beyond that one, Go adds to a copy.
+kubeadm() {
+  cp tests/e2e/control-plane/v1.37/go.mod tests/e2e/control-plane/v1.37/go.sum "$W/"
+  v=k8s.io/component-base/version
+  (cd "$W" && GOFLAGS=-mod=mod GOWORK=off go build -trimpath -o made \
+    -ldflags="-s -w -X $v.gitVersion=$kubernetes -X $v.gitMajor=1 -X $v.gitMinor=37" k8s.io/kubernetes/cmd/kubeadm)
+}
+
 HELM_VERSION=${HELM_VERSION:-3.22.0} CARGO_DEB_VERSION=${CARGO_DEB_VERSION:-3.8.0}
 case $1 in
   helm)
@@ -38,11 +46,17 @@ case $1 in
     keep "$tools/cargo-deb-$CARGO_DEB_VERSION" cargo_deb
     echo "$tools/cargo-deb-$CARGO_DEB_VERSION"
     ;;
+  kubeadm)
+    sh deploy/build-tools.sh go:golang-go
+    kubernetes=$(sed -n 's|^require k8s.io/kubernetes ||p' tests/e2e/control-plane/v1.37/go.mod)
+    keep "$tools/kubeadm-$kubernetes" kubeadm
+    echo "$tools/kubeadm-$kubernetes"
+    ;;
   kubectl) # the tests' own control plane has one
     echo "${CONTROL_PLANE:-$(bash tests/e2e/control-plane/build.sh)}/kubectl"
     ;;
   *)
-    echo "usage: tool.sh helm | cargo-deb | kubectl" >&2
+    echo "usage: tool.sh helm | cargo-deb | kubeadm | kubectl" >&2
     exit 2
     ;;
 esac

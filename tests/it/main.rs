@@ -60,3 +60,5 @@ mod stop;
 mod systemd;
 /// Packets really arrive.
 mod traffic;
+/// The walk-throughs of `docs/guides` and the README, typed as they stand.
+mod walkthrough;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut pages, mut folders) = (
-        vec![root.join("README.md"), root.join("CHANGELOG.md")],
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+            .map(|name| root.join(name))
+            .to_vec(),
         vec![root.join("docs")],
     );
     while let Some(folder) = folders.pop() {
@@ -31,19 +33,35 @@ fn targets(markdown: &str) -> impl Iterator<Item = &str> {
         .filter_map(|rest| rest.split(')').next())
 }
 
+/// What the headings of a page are called in links, as GitHub calls them.
+fn anchors(page: &Path) -> impl Iterator<Item = String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let prose: Vec<String> = text.split("```").step_by(2).map(str::to_owned).collect();
+    let headings = |text: String| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with('#'));
+        lines
+            .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+            .collect()
+    };
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let anchor = move |heading: String| heading.chars().filter(kept).collect::<String>().replace(' ', "-");
+    prose.into_iter().flat_map(headings).map(anchor)
+}
+
 #[test]
-fn every_link_of_the_docs_leads_to_a_file() {
+fn every_link_of_the_docs_leads_to_a_file_and_its_heading() {
     let mut links = 0;
     for page in pages() {
         let text = std::fs::read_to_string(&page).unwrap();
         for target in targets(&text).filter(|target| !target.contains("://")) {
-            let file = target.split('#').next().unwrap_or_default();
-            let path = page.parent().unwrap().join(file);
-            assert!(
-                file.is_empty() || path.exists(),
-                "{}: {target} leads nowhere",
-                page.display()
-            );
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(file)
+            };
+            let leads = path.exists() && (anchor.is_empty() || anchors(&path).any(|there| there == anchor));
+            assert!(leads, "{}: {target} leads nowhere", page.display());
             links += 1;
         }
     }

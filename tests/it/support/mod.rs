@@ -672,6 +672,11 @@ pub fn kubectl() -> Option<Kubectl> {
 }
 
 impl Kubectl {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Runs it and returns what it printed.
     pub fn run(&self, kubeconfig: &Path, args: &[&str]) -> String {
         let output = Command::new(&self.0)
