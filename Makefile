@@ -142,3 +142,8 @@ check-image: image
 check-runs: image
 	$(CARGO) build --bin inspur-sim
 	sh deploy/check-runs.sh dist/image $(TARGET)/debug/inspur-sim
+
+.PHONY: check-monitoring
+# the alert rules and their tests, by promtool; that what they name exists is one of the integration tests
+check-monitoring:
+	sh deploy/check-monitoring.sh

@@ -34,6 +34,8 @@ mod failover;
 mod least_rbac;
 /// A Service's whole life.
 mod lifecycle;
+/// The dashboard and the alert rules name what a scrape shows.
+mod monitoring;
 /// A Service that changes its SLB, its type, its class.
 mod moves;
 /// Nodes: initialised, kept true, tainted, deleted.
