@@ -106,7 +106,7 @@ release: static notices image deb
 	sh deploy/check-release.sh $(VERSION) dist $(BINARIES)
 
 # what deploy/ promises of itself; as root, for chroot and buildah
-CHECKS := check-scripts check-pages check-manifests check-dry-run check-unit check-image check-runs
+CHECKS := check-scripts check-monitoring check-pages check-manifests check-dry-run check-unit check-image check-runs
 .PHONY: check-deploy $(CHECKS)
 check-deploy: $(CHECKS)
 
@@ -143,7 +143,6 @@ check-runs: image
 	$(CARGO) build --bin inspur-sim
 	sh deploy/check-runs.sh dist/image $(TARGET)/debug/inspur-sim
 
-.PHONY: check-monitoring
 # the alert rules and their tests, by promtool; that what they name exists is one of the integration tests
 check-monitoring:
 	sh deploy/check-monitoring.sh

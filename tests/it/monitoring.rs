@@ -1,4 +1,4 @@
-//! `deploy/monitoring`: every series and label that the dashboard and the alert rules name is on a live scrape.
+//! `deploy/monitoring`: every series that the dashboard and the alert rules name is on a live scrape, with the labels that they match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +62,40 @@ fn what_the_dashboard_and_the_rules_name_is_on_a_scrape() {
 }
 
 #[test]
+fn each_alert_is_in_the_guides_and_names_a_page_that_exists() {
+    let alerts: Vec<&str> = RULES
+        .lines()
+        .filter_map(|line| line.strip_prefix("  - alert: "))
+        .collect();
+    for guide in [
+        include_str!("../../docs/guides/monitoring.md"),
+        include_str!("../../docs/zh/guides/monitoring.md"),
+    ] {
+        let rows = guide.lines().filter_map(|line| line.strip_prefix("| `InspurCCM"));
+        let rows: Vec<String> = rows
+            .map(|row| format!("InspurCCM{}", row.split('`').next().unwrap_or_default()))
+            .collect();
+        assert_eq!(rows, alerts);
+    }
+    let pages: Vec<&str> = RULES
+        .lines()
+        .filter_map(|line| line.strip_prefix("      docs: "))
+        .collect();
+    assert_eq!(pages.len(), alerts.len());
+    for page in pages {
+        let (file, anchor) = page.split_once('#').unwrap_or((page, ""));
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let headings = text.lines().filter_map(|line| line.strip_prefix("## "));
+        let mut anchors = headings.map(|heading| heading.to_lowercase().replace(' ', "-").replace(',', ""));
+        assert!(
+            anchor.is_empty() || anchors.any(|known| known == anchor),
+            "{page}"
+        );
+    }
+}
+
+#[test]
 fn panels_have_ids_of_their_own_and_say_what_they_show() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
@@ -86,7 +120,8 @@ fn panels_have_ids_of_their_own_and_say_what_they_show() {
 
 #[test]
 fn names_and_labels_are_read_from_an_expression() {
-    let found = named("sum by (job, le) (rate(a_bucket{x=~\"y{z}\", w!=\"1\"}[5m])) / b > 2 and absent(c)");
+    let found =
+        named("sum by (job, le) (rate(a_bucket{x=~\"y{z}\", w!=\"1\"}[5m])) / b > 2 and on (job) absent(c)");
     let want: [(&str, &[&str]); 3] = [("a_bucket", &["x", "w"]), ("b", &[]), ("c", &[])];
     let want: Vec<(String, Vec<String>)> = want
         .iter()
@@ -128,7 +163,7 @@ fn expressions() -> Vec<String> {
 
 /// The series of an expression, and the labels that it matches.
 fn named(expression: &str) -> Vec<(String, Vec<String>)> {
-    let words = ["and", "or", "unless", "by", "without", "on", "ignoring"];
+    let (words, lists) = (["and", "or", "unless"], ["by", "without", "on", "ignoring"]);
     let (mut found, mut rest): (Vec<(String, Vec<String>)>, &str) = (Vec::new(), expression);
     while let Some(first) = rest.chars().next() {
         let end = |rest: &str| {
@@ -144,7 +179,7 @@ fn named(expression: &str) -> Vec<(String, Vec<String>)> {
         } else if first.is_alphanumeric() || first == '_' {
             let (word, after) = rest.split_at(end(rest));
             let next = after.trim_start();
-            if ["by", "without"].contains(&word) {
+            if lists.contains(&word) {
                 rest = &after[after.find(')').expect("a list of labels ends") + 1..];
                 continue;
             }
