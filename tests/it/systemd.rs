@@ -71,7 +71,7 @@ fn the_units_own_line_does_the_main_job_and_tells_systemd() {
     let world = World::small();
     let config = world.cloud_config_file("cluster-id=test\n");
     let folder = config.parent().expect("it is in a folder");
-    std::fs::copy(&world.api.daemon_kubeconfig, folder.join("kubeconfig")).expect("both are files");
+    world.file("kubeconfig", &world.api.kubeconfig_with(&world.api.daemon_token));
     let path = folder.join("notify");
     let systemd = Systemd::at(&path);
     let mut command = exec_start(folder, "--leader-elect=false --secure-port=0 -v=4");
