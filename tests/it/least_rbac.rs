@@ -115,7 +115,16 @@ fn faults(manifests: &Manifests, requests: &[Request]) -> Vec<String> {
     let denied = requests
         .iter()
         .filter(|one| one.denied && known(&one.user) && one.path != WHO_AM_I);
-    let strangers = requests.iter().filter(|one| one.ours && !known(&one.user));
+    // whom a guide has bind the deployed role is no stranger
+    let is_bound = |one: &Request| {
+        let roles = manifests.permissions.iter().map(|permission| &permission.role);
+        roles
+            .into_iter()
+            .any(|role| one.reason.contains(&format!(" of {role} to ")))
+    };
+    let strangers = requests
+        .iter()
+        .filter(|one| one.ours && !known(&one.user) && !is_bound(one));
     let idle = manifests
         .permissions
         .iter()
@@ -323,6 +332,12 @@ subjects:
             told.len() == 1 && told[0].starts_with("not under the roles: watch by admin: /api/v1/nodes"),
             "{told:?}"
         );
+        let mut bound = admins.clone();
+        bound["responseStatus"]["code"] = 200.into();
+        bound["annotations"]["authorization.k8s.io/reason"] =
+            r#"RBAC: allowed by ClusterRoleBinding "a" of ClusterRole "x" to User "admin""#.into();
+        *events.last_mut().expect("it was pushed") = bound;
+        assert_eq!(judged(&events), [""; 0], "a user with the same role");
         admins["userAgent"] = "kubectl/v1.37.2".into();
         *events.last_mut().expect("it was pushed") = admins;
         assert_eq!(judged(&events), [""; 0]);
