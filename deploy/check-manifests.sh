@@ -95,5 +95,11 @@ echo "$bad bad values: refused"
 "$helm" template ccm deploy/chart --namespace kube-system --set image.repository=x --set credentials.existingSecret=mine --kube-version 1.14.10 2> "$W/complaints" > "$W/old.yaml"
 grep -q 'policy/v1beta1' "$W/old.yaml" && grep -q 'name: mine' "$W/old.yaml"
 if grep -q 'kind: ConfigMap' "$W/old.yaml"; then exit 1; fi
+
+# In another namespace the account goes along; what it may do in kube-system, where the lease is, stays there.
+"$helm" template ccm deploy/chart --namespace other --set image.repository=x --set credentials.existingSecret=mine \
+  --show-only templates/rbac.yaml 2> "$W/complaints" > "$W/elsewhere.yaml"
+namespaces=$(sed -n 's/^ *namespace: //p' "$W/elsewhere.yaml" | sort | uniq -c | xargs)
+[ "$namespaces" = '2 kube-system 3 other' ] || { echo "not Role and RoleBinding here, account and 2 subjects there: $namespaces" >&2; exit 1; }
 "$helm" lint --quiet --strict deploy/chart --values deploy/chart/ci/example-values.yaml \
   --set-file cloudConfig.text=deploy/kubernetes/example/cloud-config

@@ -30,6 +30,8 @@ pub(super) struct Seen {
 
 /// Source: the oldest version that the daemon is tested against.
 const OLDEST_MINOR: u32 = 14;
+/// Serves SelfSubjectReview. Source: kubernetes, pkg/apis/authentication/v1.
+const TELLING_MINOR: u32 = 28;
 
 const SERVER: &str = "API server";
 
@@ -58,11 +60,11 @@ pub(super) fn check(steps: &mut Steps, flags: &Flags, knows_itself: bool, rows: 
     rows.push(Row::ok("access to the cluster", found));
     rows.extend(of_our_certificate(flags, steps.clock.wall()));
     let client = client_of(&connector, steps);
-    if !is_there(steps, &client, rows) {
+    let Some(kubernetes) = is_there(steps, &client, rows) else {
         rows.push(Row::skipped("permissions", "the API server cannot be asked"));
         return Seen::default();
-    }
-    rows.push(who_we_are(steps, &client));
+    };
+    rows.push(who_we_are(steps, &client, &kubernetes));
     may_we(steps, &client, flags, knows_itself, rows);
     Seen {
         services: list(steps, &client, "/api/v1/services?limit=500"),
@@ -96,7 +98,7 @@ fn identity(path: &Path, master: Option<&str>) -> Option<http::agent::Identity> 
 }
 
 /// Whether it answers, and as what.
-fn is_there(steps: &mut Steps, client: &Client, rows: &mut Vec<Row>) -> bool {
+fn is_there(steps: &mut Steps, client: &Client, rows: &mut Vec<Row>) -> Option<Kubernetes> {
     let (asker, clock) = (client.clone(), Arc::clone(&steps.clock));
     let answer = steps.take(move || {
         let before = clock.wall();
@@ -113,20 +115,23 @@ fn is_there(steps: &mut Steps, client: &Client, rows: &mut Vec<Row>) -> bool {
                 Row::warning(SERVER, chain(&error))
                     .advice("allow everybody to read /version, as Kubernetes does by default"),
             );
-            return true;
+            return Some(Kubernetes::default());
         }
         Some(Err(error)) => {
             rows.push(failure(SERVER, &error));
-            return false;
+            return None;
         }
         None => {
             rows.push(hangs(SERVER));
-            return false;
+            return None;
         }
+    };
+    let kubernetes = Kubernetes {
+        minor: version.as_ref().and_then(Version::minor),
     };
     rows.push(judge_version(version));
     rows.push(skew::judge(SERVER, reading));
-    true
+    Some(kubernetes)
 }
 
 #[derive(Deserialize)]
@@ -137,31 +142,45 @@ struct Version {
     git_version: String,
 }
 
+impl Version {
+    /// 28 for 1.28.
+    fn minor(&self) -> Option<u32> {
+        // some distributions write 27+
+        let digits = self.minor.trim_end_matches(|c: char| !c.is_ascii_digit());
+        digits.parse().ok().filter(|_| self.major == "1")
+    }
+}
+
+/// Which one answers.
+#[derive(Default)]
+struct Kubernetes {
+    /// 28 for 1.28, if it is known.
+    minor: Option<u32>,
+}
+
 fn judge_version(version: Option<Version>) -> Row {
-    let Some(Version {
-        major,
-        minor,
-        git_version,
-    }) = version
-    else {
+    let Some(version) = version else {
         return Row::failed(SERVER, "what answers is no API server of Kubernetes")
             .advice("check the address");
     };
-    // some distributions write 27+
-    let digits = minor.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let is_old = match (major.as_str(), digits.parse::<u32>()) {
-        ("1", Ok(minor)) => minor < OLDEST_MINOR,
-        _ => false,
-    };
-    if is_old {
+    let git_version = &version.git_version;
+    if version.minor().is_some_and(|minor| minor < OLDEST_MINOR) {
         let advice = format!("upgrade the cluster to 1.{OLDEST_MINOR} or later");
         return Row::failed(SERVER, format!("Kubernetes {git_version} is too old")).advice(advice);
     }
     Row::ok(SERVER, format!("Kubernetes {git_version}"))
 }
 
-fn who_we_are(steps: &mut Steps, client: &Client) -> Row {
+/// An older one is not asked: it would refuse the question.
+fn who_we_are(steps: &mut Steps, client: &Client, kubernetes: &Kubernetes) -> Row {
     const CHECK: &str = "who we are";
+    let untold = || {
+        let why = format!("the API server does not tell (it does from Kubernetes 1.{TELLING_MINOR} on)");
+        Row::skipped(CHECK, why)
+    };
+    if kubernetes.minor.is_some_and(|minor| minor < TELLING_MINOR) {
+        return untold();
+    }
     let review = json!({ "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1" });
     match ask(steps, client, Call::review(Review::SelfSubject, &review)) {
         Some(Ok(answer)) => match answer["status"]["userInfo"]["username"].as_str() {
@@ -175,10 +194,7 @@ fn who_we_are(steps: &mut Steps, client: &Client) -> Row {
         Some(Err(
             error @ (Error::Unauthorized { .. } | Error::NoAnswer { .. } | Error::Unavailable { .. }),
         )) => failure(CHECK, &error),
-        Some(Err(_)) => Row::skipped(
-            CHECK,
-            "the API server does not tell (it does from Kubernetes 1.28 on)",
-        ),
+        Some(Err(_)) => untold(),
         None => hangs(CHECK),
     }
 }

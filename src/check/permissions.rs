@@ -1,6 +1,7 @@
 //! What the daemon does in the cluster, and so must be allowed to. Pure.
 //!
-//! The list says what the code does, and `deploy/rbac.yaml` grants exactly that: a test compares them.
+//! The list says what the code does, and `deploy/rbac.yaml` grants exactly that; with accounts of their own for the controllers, so
+//! do it and `deploy/examples/service-account-credentials.yaml`. Tests compare them.
 
 use serde_json::{Value, json};
 
@@ -53,6 +54,8 @@ pub(super) enum Weight {
 }
 
 const KUBE_SYSTEM: &str = "kube-system";
+const SERVICE_ACCOUNT: &str = "service-controller";
+const NODE_ACCOUNT: &str = "node-controller";
 
 /// Namespaces are cluster-wide objects, and stand in themselves.
 fn named(namespace: &str, name: &str) -> Scope {
@@ -77,14 +80,7 @@ pub(super) fn needs(flags: &Flags, knows_itself: bool) -> Vec<Need> {
     }
     of_election(flags, &mut needs);
     of_endpoint(flags, &mut needs);
-    if flags.use_service_account_credentials {
-        let (scope, purpose) = (
-            || Scope::In(KUBE_SYSTEM.to_owned()),
-            "write as each controller's own account (--use-service-account-credentials)",
-        );
-        needs.push(us("", "serviceaccounts", &["get", "create"], scope(), purpose));
-        needs.push(us("", "serviceaccounts/token", &["create"], scope(), purpose));
-    }
+    of_accounts(flags, &mut needs);
     needs
 }
 
@@ -106,9 +102,13 @@ fn us(
     }
 }
 
+/// Whether services, Nodes and the end of Nodes are looked after.
+fn enabled(flags: &Flags) -> [bool; 3] {
+    [SERVICE, NODE, NODE_LIFECYCLE].map(|name| flags.controllers.enables(name))
+}
+
 fn of_controllers(flags: &Flags, needs: &mut Vec<Need>) {
-    let [service, node, lifecycle] =
-        [SERVICE, NODE, NODE_LIFECYCLE].map(|name| flags.controllers.enables(name));
+    let [service, node, lifecycle] = enabled(flags);
     let account = |name| match flags.use_service_account_credentials {
         true => Who::Account(name),
         false => Who::Us,
@@ -119,7 +119,7 @@ fn of_controllers(flags: &Flags, needs: &mut Vec<Need>) {
             ..us("", resource, verbs, Scope::Everywhere, purpose)
         });
     };
-    let (of_services, of_nodes) = (account("service-controller"), account("node-controller"));
+    let (of_services, of_nodes) = (account(SERVICE_ACCOUNT), account(NODE_ACCOUNT));
     if service || node || lifecycle {
         push("nodes", &["list", "watch"], "know the Nodes", Who::Us);
     }
@@ -168,6 +168,28 @@ fn of_election(flags: &Flags, needs: &mut Vec<Need>) {
             "see at once when another replica gives the lease up",
         )
     });
+}
+
+/// The accounts are made where they are missing, and asked for tokens.
+fn of_accounts(flags: &Flags, needs: &mut Vec<Need>) {
+    if !flags.use_service_account_credentials {
+        return;
+    }
+    let [service, node, lifecycle] = enabled(flags);
+    let purpose = "write as each controller's own account (--use-service-account-credentials)";
+    let accounts = [(SERVICE_ACCOUNT, service), (NODE_ACCOUNT, node || lifecycle)];
+    let mut used = accounts.iter().filter(|(_, used)| *used).peekable();
+    if used.peek().is_some() {
+        // a permission to create cannot be narrowed to a name
+        let anywhere = Scope::In(KUBE_SYSTEM.to_owned());
+        needs.push(us("", "serviceaccounts", &["create"], anywhere, purpose));
+    }
+    for (name, _) in used {
+        let account = || named(KUBE_SYSTEM, name);
+        needs.push(us("", "serviceaccounts", &["get"], account(), purpose));
+        // this one can: the name is in the path
+        needs.push(us("", "serviceaccounts/token", &["create"], account(), purpose));
+    }
 }
 
 fn of_endpoint(flags: &Flags, needs: &mut Vec<Need>) {
@@ -268,7 +290,7 @@ mod tests {
 
     use super::*;
     use crate::config::flags::{self, Parsed};
-    use crate::runtime::yaml;
+    use crate::sim::api_server::grants;
 
     fn flags(args: &[&str]) -> Flags {
         let args = ["--cloud-config=/x"].iter().chain(args).map(OsString::from);
@@ -289,65 +311,41 @@ mod tests {
     }
 
     fn needed(args: &[&str], knows_itself: bool) -> BTreeSet<String> {
+        needed_by(args, knows_itself, |_| true)
+    }
+
+    fn needed_by(args: &[&str], knows_itself: bool, asked: impl Fn(&Who) -> bool) -> BTreeSet<String> {
         let needs = needs(&flags(args), knows_itself);
         let one = |need: &Need| {
             let spelled = |verb: &&str| spelled(verb, need.group, need.resource, &need.scope);
             need.verbs.iter().map(spelled).collect::<Vec<_>>()
         };
-        needs.iter().flat_map(one).collect()
+        needs
+            .iter()
+            .filter(|need| asked(&need.who))
+            .flat_map(one)
+            .collect()
     }
 
-    /// What is used of a role that every cluster has. Source: kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
-    fn of_every_cluster(role: &str) -> &'static [&'static str] {
-        match role {
-            "system:auth-delegator" => &[
-                "create authentication.k8s.io/tokenreviews",
-                "create authorization.k8s.io/subjectaccessreviews",
-            ],
-            "extension-apiserver-authentication-reader" => {
-                &["get /configmaps @kube-system/extension-apiserver-authentication"]
-            }
-            _ => &[],
-        }
-    }
+    const MANIFEST: &str = include_str!("../../deploy/rbac.yaml");
+    const OF_ACCOUNTS: &str = include_str!("../../deploy/examples/service-account-credentials.yaml");
 
-    /// What `deploy/rbac.yaml` grants.
-    fn granted() -> BTreeSet<String> {
-        let manifest = include_str!("../../deploy/rbac.yaml");
+    /// What manifests grant to that account of kube-system.
+    fn granted(manifests: &[&str], account: &str) -> BTreeSet<String> {
+        let user = format!("system:serviceaccount:{KUBE_SYSTEM}:{account}");
         let mut granted = BTreeSet::new();
-        for document in manifest
-            .split("\n---\n")
-            .map(|document| yaml::parse(document).unwrap())
-        {
-            let namespace = match document["kind"].as_str().unwrap() {
-                "ClusterRole" => "",
-                "Role" => document["metadata"]["namespace"].as_str().unwrap(),
-                "ClusterRoleBinding" | "RoleBinding" => {
-                    let role = document["roleRef"]["name"].as_str().unwrap();
-                    granted.extend(of_every_cluster(role).iter().map(|one| (*one).to_owned()));
-                    continue;
-                }
-                _ => continue,
+        let grants = manifests.iter().flat_map(|manifest| grants(manifest).unwrap());
+        for rule in grants.filter(|grant| grant.user == user).map(|grant| grant.rule) {
+            let namespace = rule.namespace.unwrap_or_default();
+            let scopes: Vec<Scope> = match (&*rule.names, &*namespace) {
+                ([], "") => vec![Scope::Everywhere],
+                ([], namespace) => vec![Scope::In(namespace.to_owned())],
+                (names, namespace) => names.iter().map(|name| named(namespace, name)).collect(),
             };
-            let words = |value: &Value| -> Vec<String> {
-                let words = value.as_array().into_iter().flatten();
-                words.map(|word| word.as_str().unwrap().to_owned()).collect()
-            };
-            for rule in document["rules"].as_array().unwrap() {
-                let names = words(&rule["resourceNames"]);
-                let scopes: Vec<Scope> = match (&*names, namespace) {
-                    ([], "") => vec![Scope::Everywhere],
-                    ([], namespace) => vec![Scope::In(namespace.to_owned())],
-                    (names, namespace) => names.iter().map(|name| named(namespace, name)).collect(),
-                };
-                for group in words(&rule["apiGroups"]) {
-                    for resource in words(&rule["resources"]) {
-                        for (verb, scope) in words(&rule["verbs"])
-                            .iter()
-                            .flat_map(|v| scopes.iter().map(move |s| (v, s)))
-                        {
-                            granted.insert(spelled(verb, &group, &resource, scope));
-                        }
+            for group in &rule.groups {
+                for resource in &rule.resources {
+                    for verb in &rule.verbs {
+                        granted.extend(scopes.iter().map(|scope| spelled(verb, group, resource, scope)));
                     }
                 }
             }
@@ -357,7 +355,25 @@ mod tests {
 
     #[test]
     fn the_manifest_grants_exactly_what_a_daemon_by_default_needs() {
-        assert_eq!(needed(&[], false), granted());
+        assert_eq!(
+            needed(&[], false),
+            granted(&[MANIFEST], "inspur-cloud-controller-manager")
+        );
+    }
+
+    #[test]
+    fn the_example_adds_exactly_what_accounts_of_their_own_need() {
+        let flags = ["--use-service-account-credentials"];
+        for account in [SERVICE_ACCOUNT, NODE_ACCOUNT] {
+            let theirs = needed_by(&flags, false, |who| *who == Who::Account(account));
+            assert_eq!(theirs, granted(&[OF_ACCOUNTS], account), "{account}");
+        }
+        let ours = needed_by(&flags, false, |who| !matches!(who, Who::Account(_)));
+        let all = needed(&[], false).union(&ours).cloned().collect::<BTreeSet<_>>();
+        assert_eq!(
+            all,
+            granted(&[MANIFEST, OF_ACCOUNTS], "inspur-cloud-controller-manager")
+        );
     }
 
     #[test]
@@ -428,9 +444,19 @@ mod tests {
             accounts.difference(&all).collect::<Vec<_>>(),
             [
                 "create /serviceaccounts @kube-system",
-                "create /serviceaccounts/token @kube-system",
-                "get /serviceaccounts @kube-system"
+                "create /serviceaccounts/token @kube-system/node-controller",
+                "create /serviceaccounts/token @kube-system/service-controller",
+                "get /serviceaccounts @kube-system/node-controller",
+                "get /serviceaccounts @kube-system/service-controller",
             ]
+        );
+        let of_services = needed(
+            &["--use-service-account-credentials", "--controllers=service"],
+            false,
+        );
+        assert!(
+            of_services.iter().all(|need| !need.contains("node-controller")),
+            "{of_services:?}"
         );
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Start;
-use crate::sim::api_server::{ApiServer, Resource, Rule};
+use crate::sim::api_server::{ApiServer, KubeVersion, Resource, Rule};
 use crate::sim::cloud::{Account, Cloud, InstanceSeed, SLB_PATH, Seed};
 use crate::sim::faults::{self, Effect};
 use crate::sim::server::{Answer, Core, Incoming, Logged, Now, Reply, Server};
@@ -255,6 +255,28 @@ fn each_permission_that_is_missing_is_a_row_of_its_own() {
     let accounts = world.check(&["--use-service-account-credentials"]);
     let about = |row: &&Row| row.found.starts_with("kube-system/node-controller may not ");
     assert_eq!(accounts.iter().filter(about).count(), 2, "{accounts:?}");
+}
+
+#[test]
+fn an_old_api_server_is_not_asked_who_we_are() {
+    let world = World::new();
+    let asked = || {
+        world
+            .api
+            .log()
+            .count(|call| call.target.contains("/selfsubjectreviews"))
+    };
+    world.check(&[]);
+    assert_eq!(asked(), 1);
+    world
+        .cluster
+        .configure(|settings| settings.version = KubeVersion::V1_14);
+    let rows = world.check(&[]);
+    assert_eq!(
+        found(&rows, "who we are"),
+        "the API server does not tell (it does from Kubernetes 1.28 on)"
+    );
+    assert_eq!(asked(), 1);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod access;
 mod admission;
 mod discovery;
 mod list;
+mod manifest;
 mod object;
 mod patch;
 mod request;
@@ -39,6 +40,7 @@ mod watch;
 mod write;
 
 pub use access::Rule;
+pub use manifest::{Grant, ManifestError, grants};
 pub use object::Resource;
 
 use access::{Access, Who};

@@ -5,7 +5,7 @@ use crate::support::daemon::run;
 use crate::support::fixtures::{SERVICES, service};
 
 /// Exit code and table.
-fn check(world: &World, cloud_config: &str, flags: &[&str]) -> (Option<i32>, String) {
+pub fn check(world: &World, cloud_config: &str, flags: &[&str]) -> (Option<i32>, String) {
     let paths = [
         format!("--kubeconfig={}", world.api.daemon_kubeconfig.display()),
         format!(

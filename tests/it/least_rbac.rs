@@ -5,18 +5,15 @@
 use std::fs;
 use std::path::Path;
 
+use cloud_provider_inspur::sim::api_server::{Grant, grants};
 use serde_json::Value;
 
 use crate::service_accounts;
 use crate::support::api::text;
 use crate::support::control_plane::audit_logs;
-use crate::support::role::{Binding, Manifests, Permission, Target};
 
 /// What the daemon's User-Agent begins with.
 const PROGRAM: &str = "inspur-cloud-controller-manager/";
-
-/// `check-config` asks who it is. Servers that know the question let everybody ask; older ones deny it, and it goes on without.
-const WHO_AM_I: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
 /// One request, as the API server's audit log tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +29,7 @@ struct Request {
     name: String,
     path: String,
     denied: bool,
-    /// Which binding of which role allowed it: `RBAC: allowed by RoleBinding "x/namespace" of Role "x" to …`.
+    /// Which binding of which role to whom allowed it: `RBAC: allowed by RoleBinding "x/namespace" of Role "x" to …`.
     reason: String,
 }
 
@@ -52,7 +49,11 @@ impl Request {
             group: own(&object["apiGroup"]),
             resource,
             namespace: own(&object["namespace"]),
-            name: own(&object["name"]),
+            // of what is created the log knows the name from the body, which no authorizer reads
+            name: match (text(&event["verb"]), text(&object["subresource"])) {
+                ("create", "") => String::new(),
+                _ => own(&object["name"]),
+            },
             path: path.to_owned(),
             denied: text(&annotations["authorization.k8s.io/decision"]) == "forbid"
                 || event["responseStatus"]["code"] == 403,
@@ -60,12 +61,72 @@ impl Request {
         }
     }
 
+    /// Whether `role` allowed it.
+    fn is_by(&self, role: &str) -> bool {
+        !self.denied && self.reason.contains(&format!(" of {role} to "))
+    }
+
+    /// Whether everybody may ask it whom the API server knows, such as `/version`.
+    fn is_open(&self) -> bool {
+        !self.denied && self.reason.ends_with(r#" to Group "system:authenticated""#)
+    }
+
     fn spelled(&self) -> String {
         format!("{} by {}: {} {}", self.verb, self.user, self.path, self.reason)
     }
 }
 
+/// One thing that a role grants: one verb on one kind of object or one path, and where it is narrowed, on one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Permission {
+    user: String,
+    role: String,
+    verb: String,
+    target: Target,
+}
+
+/// What a permission is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Objects {
+        group: String,
+        resource: String,
+        namespace: Option<String>,
+        name: Option<String>,
+    },
+    /// A path that is no resource.
+    Path(String),
+}
+
 impl Permission {
+    /// Each that a rule grants.
+    fn of(grant: &Grant) -> Vec<Self> {
+        let rule = &grant.rule;
+        let names: Vec<Option<String>> = match &*rule.names {
+            [] => vec![None],
+            names => names.iter().cloned().map(Some).collect(),
+        };
+        let mut targets: Vec<Target> = rule.paths.iter().cloned().map(Target::Path).collect();
+        for group in &rule.groups {
+            for resource in &rule.resources {
+                targets.extend(names.iter().map(|name| Target::Objects {
+                    group: group.clone(),
+                    resource: resource.clone(),
+                    namespace: rule.namespace.clone(),
+                    name: name.clone(),
+                }));
+            }
+        }
+        let one = |target: &Target, verb: &String| Self {
+            user: grant.user.clone(),
+            role: grant.role.clone(),
+            verb: verb.clone(),
+            target: target.clone(),
+        };
+        let of_target = |target| rule.verbs.iter().map(move |verb| one(target, verb));
+        targets.iter().flat_map(of_target).collect()
+    }
+
     /// Whether `request` was allowed by it. A `*` is never asked for, and so never used.
     fn was_used_by(&self, request: &Request) -> bool {
         let fits = match &self.target {
@@ -81,9 +142,7 @@ impl Permission {
                     && name.as_ref().is_none_or(|one| *one == request.name)
             }
         };
-        fits && !request.denied
-            && self.verb == request.verb
-            && request.reason.contains(&format!(" of {} to ", self.role))
+        fits && request.is_by(&self.role) && (&self.user, &self.verb) == (&request.user, &request.verb)
     }
 
     fn spelled(&self) -> String {
@@ -103,40 +162,23 @@ impl Permission {
     }
 }
 
-impl Binding {
-    fn was_used_by(&self, request: &Request) -> bool {
-        !request.denied && request.reason.contains(&format!(" by {} of ", self.name))
+/// What is wrong with what was granted, by what was asked under it; empty when exactly that was granted.
+fn faults(grants: &[Grant], requests: &[Request]) -> Vec<String> {
+    let known = |user: &String| grants.iter().any(|grant| grant.user == *user);
+    let granted = |request: &Request| grants.iter().any(|grant| request.is_by(&grant.role));
+    let mut faults = Vec::new();
+    for request in requests {
+        let fault = match (known(&request.user), request.denied) {
+            (true, true) => "denied",
+            (true, false) if !granted(request) && !request.is_open() => "not by the roles",
+            (false, _) if request.ours => "not under the roles",
+            _ => continue,
+        };
+        faults.push(format!("{fault}: {}", request.spelled()));
     }
-}
-
-/// What is wrong with the manifests, by what was asked under them; empty when they grant exactly that.
-fn faults(manifests: &Manifests, requests: &[Request]) -> Vec<String> {
-    let known = |user: &String| manifests.bindings.iter().any(|one| one.users.contains(user));
-    let denied = requests
-        .iter()
-        .filter(|one| one.denied && known(&one.user) && one.path != WHO_AM_I);
-    // whom a guide has bind the deployed role is no stranger
-    let is_bound = |one: &Request| {
-        let roles = manifests.permissions.iter().map(|permission| &permission.role);
-        roles
-            .into_iter()
-            .any(|role| one.reason.contains(&format!(" of {role} to ")))
-    };
-    let strangers = requests
-        .iter()
-        .filter(|one| one.ours && !known(&one.user) && !is_bound(one));
-    let idle = manifests
-        .permissions
-        .iter()
-        .filter(|permission| !requests.iter().any(|one| permission.was_used_by(one)));
-    let unbound = manifests
-        .bindings
-        .iter()
-        .filter(|binding| !requests.iter().any(|one| binding.was_used_by(one)));
-    let mut faults: Vec<String> = denied.map(|one| format!("denied: {}", one.spelled())).collect();
-    faults.extend(strangers.map(|one| format!("not under the roles: {}", one.spelled())));
-    faults.extend(idle.map(|one| format!("never used: {}", one.spelled())));
-    faults.extend(unbound.map(|one| format!("never used: {}", one.name)));
+    let permissions = grants.iter().flat_map(Permission::of);
+    let unused = permissions.filter(|permission| !requests.iter().any(|one| permission.was_used_by(one)));
+    faults.extend(unused.map(|one| format!("never used: {}", one.spelled())));
     faults.dedup();
     faults
 }
@@ -155,10 +197,12 @@ fn requests(dir: &Path) -> Vec<Request> {
     requests
 }
 
-/// The roles in `deploy/`.
-fn deployed() -> Manifests {
+/// What the manifests in `deploy/` grant.
+fn deployed() -> Vec<Grant> {
     let accounts = fs::read_to_string(service_accounts::RIGHTS).expect("it is in deploy/");
-    Manifests::read(&[include_str!("../../deploy/rbac.yaml"), &accounts])
+    let manifests = [include_str!("../../deploy/rbac.yaml"), &accounts];
+    let read = |manifest| grants(manifest).expect("what is bound is in the manifest");
+    manifests.into_iter().flat_map(read).collect()
 }
 
 #[test]
@@ -198,18 +242,22 @@ rules:
 ---
 kind: ClusterRoleBinding
 metadata:
-  name: x:delegator
-roleRef:
-  kind: ClusterRole
-  name: system:auth-delegator
-subjects:
-- kind: ServiceAccount
+  name: x
+roleRef: {kind: ClusterRole, name: x}
+subjects: [{kind: ServiceAccount, name: x, namespace: kube-system}]
+---
+kind: RoleBinding
+metadata:
   name: x
   namespace: kube-system
+roleRef: {kind: Role, name: x}
+subjects: [{kind: ServiceAccount, name: x, namespace: kube-system}]
 "#;
 
     const OF_CLUSTER: &str = r#"ClusterRoleBinding "x" of ClusterRole "x""#;
     const OF_LEASES: &str = r#"RoleBinding "x/kube-system" of Role "x""#;
+    const OPEN: &str =
+        r#"RBAC: allowed by ClusterRoleBinding "y" of ClusterRole "y" to Group "system:authenticated""#;
     const USER: &str = "system:serviceaccount:kube-system:x";
 
     /// An allowed request: verb, path, `resource`, `subresource`, `namespace/name`, by which binding.
@@ -231,7 +279,6 @@ subjects:
     /// Requests that use everything in [`ROLES`], each for one thing.
     fn all() -> Vec<Value> {
         let (services, web, leases) = ("/api/v1/services", ["default", "web"], "coordination.k8s.io");
-        let delegator = r#"ClusterRoleBinding "x:delegator" of ClusterRole "system:auth-delegator""#;
         vec![
             event("get", services, ["", "services", ""], web, OF_CLUSTER),
             event("patch", services, ["", "services", ""], web, OF_CLUSTER),
@@ -240,19 +287,12 @@ subjects:
             event("get", "/metrics?x", ["", "", ""], ["", ""], OF_CLUSTER),
             event("get", "", [leases, "leases", ""], ["kube-system", "a"], OF_LEASES),
             event("get", "", [leases, "leases", ""], ["kube-system", "b"], OF_LEASES),
-            event(
-                "create",
-                "",
-                ["authentication.k8s.io", "tokenreviews", ""],
-                ["", ""],
-                delegator,
-            ),
         ]
     }
 
     fn judged(events: &[Value]) -> Vec<String> {
         let requests: Vec<Request> = events.iter().map(Request::of).collect();
-        faults(&Manifests::read(&[ROLES]), &requests)
+        faults(&grants(ROLES).unwrap(), &requests)
     }
 
     #[test]
@@ -270,7 +310,6 @@ subjects:
             "ClusterRole \"x\": get /metrics",
             "Role \"x\": get coordination.k8s.io/leases kube-system/a",
             "Role \"x\": get coordination.k8s.io/leases kube-system/b",
-            "ClusterRoleBinding \"x:delegator\"",
         ];
         for (left_out, want) in unused.iter().enumerate() {
             let mut events = all();
@@ -295,12 +334,56 @@ subjects:
             |event| event["objectRef"]["namespace"] = "default".into(),
             |event| event["objectRef"]["apiGroup"] = "".into(),
             |event| event["objectRef"]["subresource"] = "status".into(),
-            |event| {
-                let by = r#"RBAC: allowed by ClusterRoleBinding "y" of ClusterRole "y" to Group "system:authenticated""#;
-                event["annotations"]["authorization.k8s.io/reason"] = by.into();
-            },
+            |event| event["annotations"]["authorization.k8s.io/reason"] = OPEN.into(),
         ] {
             assert_eq!(elsewhere(change), unused);
+        }
+    }
+
+    #[test]
+    fn what_is_created_has_no_name_for_the_authorizer_but_what_is_made_of_it_has() {
+        let granted = ROLES.replace(
+            r#"verbs: ["get"]
+---
+kind: ClusterRoleBinding"#,
+            r#"verbs: ["create"]
+---
+kind: ClusterRoleBinding"#,
+        );
+        let create = |subresource| {
+            let leases = ["coordination.k8s.io", "leases", subresource];
+            event("create", "", leases, ["kube-system", "a"], OF_LEASES)
+        };
+        let told = |granted: &str, event: &Value| {
+            let faults = faults(&grants(granted).unwrap(), &[Request::of(event)]);
+            faults
+                .iter()
+                .any(|fault| fault.ends_with("/leases kube-system/a"))
+        };
+        assert!(told(&granted, &create("")), "it is not used");
+        let of_token = granted.replace(r#"["leases"]"#, r#"["leases/token"]"#);
+        assert!(!told(&of_token, &create("token")), "it is used");
+    }
+
+    #[test]
+    fn what_another_role_allows_is_told_unless_everybody_may_do_it() {
+        for (reason, want) in [
+            (OPEN, 0),
+            (&OPEN.replace("system:authenticated", "system:serviceaccounts"), 1),
+            (
+                r#"RBAC: allowed by ClusterRoleBinding "y" of ClusterRole "y" to ServiceAccount "x/kube-system""#,
+                1,
+            ),
+        ] {
+            let mut events = all();
+            let mut more = event("get", "/version", ["", "", ""], ["", ""], "");
+            more["annotations"]["authorization.k8s.io/reason"] = reason.into();
+            events.push(more);
+            let told = judged(&events);
+            let is_told = told
+                .iter()
+                .all(|fault| fault.starts_with("not by the roles: get by "));
+            assert!(told.len() == want && is_told, "{reason}: {told:?}");
         }
     }
 
@@ -332,12 +415,6 @@ subjects:
             told.len() == 1 && told[0].starts_with("not under the roles: watch by admin: /api/v1/nodes"),
             "{told:?}"
         );
-        let mut bound = admins.clone();
-        bound["responseStatus"]["code"] = 200.into();
-        bound["annotations"]["authorization.k8s.io/reason"] =
-            r#"RBAC: allowed by ClusterRoleBinding "a" of ClusterRole "x" to User "admin""#.into();
-        *events.last_mut().expect("it was pushed") = bound;
-        assert_eq!(judged(&events), [""; 0], "a user with the same role");
         admins["userAgent"] = "kubectl/v1.37.2".into();
         *events.last_mut().expect("it was pushed") = admins;
         assert_eq!(judged(&events), [""; 0]);
@@ -345,7 +422,7 @@ subjects:
 
     #[test]
     fn a_star_is_never_least() {
-        let granted = Manifests::read(&[&ROLES.replace(r#"["get", "patch"]"#, r#"["*"]"#)]);
+        let granted = grants(&ROLES.replace(r#"["get", "patch"]"#, r#"["*"]"#)).unwrap();
         let requests: Vec<Request> = all().iter().map(Request::of).collect();
         let told = faults(&granted, &requests);
         assert_eq!(

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::bad_lease::{LEASES, lease};
+use crate::check_config::check;
 use crate::node_life::{QUICK, instance, is_initialised, registered, set_ready};
 use crate::support::fixtures::{NODES, SERVICES, service};
 use crate::support::{World, kubectl};
@@ -109,5 +110,13 @@ fn each_controller_writes_as_its_account() {
         "the daemon itself writes events and the lease alone: {ours:?}"
     );
     drop(daemon);
+    let (code, table) = check(&world, "", &FLAGS);
+    assert!(code == Some(0) && !table.contains("FAILED"), "{table}");
+    for line in [
+        "may serviceaccounts kube-system/service-controller",
+        "may serviceaccounts/token kube-system/node-controller",
+    ] {
+        assert!(table.contains(line), "{line} is missing:\n{table}");
+    }
     run("delete");
 }

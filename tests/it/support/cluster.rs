@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloud_provider_inspur::http::agent::{Agent, Pem, Roots, Settings};
 use cloud_provider_inspur::runtime::yaml;
-use cloud_provider_inspur::sim::api_server::{ApiServer, KubeVersion, Rule};
+use cloud_provider_inspur::sim::api_server::{ApiServer, KubeVersion, Rule, grants};
 use cloud_provider_inspur::sim::server::Server;
-use serde_json::Value;
 
-use super::api::{Api, text};
+use super::api::Api;
 use super::control_plane::{Lease, programs};
 use super::daemon::write;
 use super::kubeconfig;
-use super::role::{documents, words};
 
 /// The tokens of a simulated API.
 const ADMIN: &str = "admin-s3cret-token";
@@ -116,56 +114,9 @@ fn transport(roots: Roots) -> Arc<Agent> {
     Arc::new(Agent::new(Settings::new("tests", roots)).expect("the CA is good"))
 }
 
-/// The rules of `deploy/rbac.yaml`, and of the roles that every cluster has and it binds.
+/// What `deploy/rbac.yaml` grants to the daemon.
 fn granted() -> Vec<Rule> {
-    let manifest = include_str!("../../../deploy/rbac.yaml");
-    let rule = |rule: &Value, namespace: Option<String>| Rule {
-        verbs: words(&rule["verbs"]),
-        groups: words(&rule["apiGroups"]),
-        resources: words(&rule["resources"]),
-        names: words(&rule["resourceNames"]),
-        namespace,
-        paths: words(&rule["nonResourceURLs"]),
-    };
-    let of_role = |role: &Value| -> Vec<Rule> {
-        let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
-        let rules = role["rules"].as_array().expect("a role has rules").iter();
-        rules.map(|one| rule(one, namespace.clone())).collect()
-    };
-    documents(manifest)
-        .iter()
-        .flat_map(|document| match text(&document["kind"]) {
-            "ClusterRole" | "Role" => of_role(document),
-            "ClusterRoleBinding" | "RoleBinding" => everywhere(text(&document["roleRef"]["name"])),
-            _ => Vec::new(),
-        })
-        .collect()
-}
-
-/// The rules of a role that every cluster has. Source: kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
-fn everywhere(role: &str) -> Vec<Rule> {
-    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
-    let create = |group: &str, resource: &str| Rule {
-        verbs: words(&["create"]),
-        groups: words(&[group]),
-        resources: words(&[resource]),
-        names: Vec::new(),
-        namespace: None,
-        paths: Vec::new(),
-    };
-    match role {
-        "system:auth-delegator" => vec![
-            create("authentication.k8s.io", "tokenreviews"),
-            create("authorization.k8s.io", "subjectaccessreviews"),
-        ],
-        "extension-apiserver-authentication-reader" => vec![Rule {
-            verbs: words(&["get", "list", "watch"]),
-            groups: words(&[""]),
-            resources: words(&["configmaps"]),
-            names: words(&["extension-apiserver-authentication"]),
-            namespace: Some("kube-system".into()),
-            paths: Vec::new(),
-        }],
-        _ => Vec::new(),
-    }
+    let grants = grants(include_str!("../../../deploy/rbac.yaml")).expect("deploy/rbac.yaml is in order");
+    let ours = grants.into_iter().filter(|grant| grant.user == ACCOUNT);
+    ours.map(|grant| grant.rule).collect()
 }

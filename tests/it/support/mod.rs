@@ -7,7 +7,6 @@ pub(crate) mod daemon;
 pub(crate) mod fixtures;
 mod proxy;
 pub(crate) mod replica;
-pub(crate) mod role;
 pub(crate) mod traffic;
 
 use std::ops::Sub;

@@ -67,11 +67,7 @@ impl Town {
             &[
                 "csr/inspur-ccm",
                 "clusterrolebinding/inspur-ccm",
-                "clusterrolebinding/inspur-ccm:auth-delegator",
-            ],
-            &[
                 "rolebinding/inspur-ccm",
-                "rolebinding/inspur-ccm:authentication-reader",
             ],
         ] {
             self.kubectl(&[&system, what].concat());
