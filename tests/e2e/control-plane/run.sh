@@ -5,7 +5,7 @@
 #
 # BIN is what build.sh prints. DIR gets, for each API_PORT, `admin-API_PORT.kubeconfig` (all-powerful) and
 # `ccm-API_PORT.kubeconfig` (exactly what deploy/rbac.yaml grants), `ccm-b-API_PORT.kubeconfig` (the same account with another UID, to tell
-# two replicas apart in the audit log), `audit-API_PORT.log` (what they asked, and the accounts of its controllers; of leases also what they wrote; every watch of
+# two replicas apart in the audit log), `audit-API_PORT.log` (what they asked, and the other accounts with roles of deploy/; of leases also what they wrote; every watch of
 # others, too; AUDIT_LOGS names another folder for them), client certificates (`master` and `alice`; of
 # front proxies `front-proxy`, which may be one, and `stranger`), and all logs. Prints `ready` when all servers answer,
 # runs until its standard input ends, then stops the API servers and after them etcd.
@@ -51,7 +51,8 @@ key sa.key
 openssl ec -in sa.key -pubout -out sa.pub 2>/dev/null
 admin=$(openssl rand -hex 16) ccm=$(openssl rand -hex 16) ccm_b=$(openssl rand -hex 16)
 account=system:serviceaccount:kube-system:inspur-cloud-controller-manager
-controllers='"system:serviceaccount:kube-system:service-controller", "system:serviceaccount:kube-system:node-controller"'
+# docs/guides/bare-metal.md calls a user with the same roles inspur-ccm
+others='"inspur-ccm", "system:serviceaccount:kube-system:service-controller", "system:serviceaccount:kube-system:node-controller"'
 printf '%s,admin,admin,"system:masters"\n' "$admin" > tokens.csv
 for one in "$ccm,$account,ccm" "$ccm_b,$account,ccm-b"; do echo "$one,\"system:serviceaccounts,system:authenticated\"" >> tokens.csv; done
 cat > audit.yaml <<A
@@ -60,7 +61,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
 - {level: RequestResponse, users: ["$account"], verbs: [create, update, patch], resources: [{group: coordination.k8s.io, resources: [leases]}]}
-- {level: Metadata, users: ["$account", $controllers]}
+- {level: Metadata, users: ["$account", $others]}
 - {level: Metadata, verbs: [watch]}
 - {level: None}
 A
