@@ -19,6 +19,7 @@ struct Beat {
     synced_since: Option<SystemTime>,
     contact: Instant,
     event: Instant,
+    step: Instant,
 }
 
 impl Pulse {
@@ -28,6 +29,7 @@ impl Pulse {
             synced_since: None,
             contact: now,
             event: now,
+            step: now,
         };
         Self(Arc::new(Shared {
             beat: Mutex::new(beat),
@@ -52,6 +54,13 @@ impl Pulse {
         self.beat().event
     }
 
+    /// When the reflector last ended a step, well or not: a request, a read of a watch. Each is given up after a few minutes at most, and
+    /// pauses between them are shorter, so much more than that means that its thread is stuck, whoever answers. Before the first one:
+    /// when the reflector was made.
+    pub fn last_step(&self) -> Instant {
+        self.beat().step
+    }
+
     /// How many objects the store holds.
     pub fn objects(&self) -> usize {
         (self.0.objects)()
@@ -60,6 +69,11 @@ impl Pulse {
     /// The server has answered.
     pub(super) fn answered(&self, now: Instant) {
         self.beat().contact = now;
+    }
+
+    /// A step has ended.
+    pub(super) fn stepped(&self, now: Instant) {
+        self.beat().step = now;
     }
 
     /// What it said was applied.

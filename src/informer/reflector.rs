@@ -149,6 +149,12 @@ impl<T: Resource> Reflector<T> {
 
     /// Makes one request or one read: a page of a list, the opening of a watch, what a watch has to say.
     pub fn step(&mut self, stop: &StopToken) -> Step {
+        let step = self.go_on(stop);
+        self.pulse.stepped(self.clock.now());
+        step
+    }
+
+    fn go_on(&mut self, stop: &StopToken) -> Step {
         let now = self.clock.now();
         match std::mem::replace(&mut self.work, Work::Due(now)) {
             Work::Due(at) if at > now => {

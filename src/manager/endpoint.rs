@@ -254,11 +254,19 @@ pub(super) fn check_worker(
     });
 }
 
-/// Red when a watch was not heard for too long; not ready before everything was listed once.
+/// Red when a watch was not heard for too long; not ready before everything was listed once; stuck when its thread does nothing for too
+/// long, not even fail.
 pub(super) fn check_informer(checks: &Checks, resource: &'static str, pulse: Pulse, clock: Arc<dyn Clock>) {
-    let synced = pulse.clone();
+    let (synced, heard, now) = (pulse.clone(), pulse.clone(), Arc::clone(&clock));
     checks.add(format!("informer-{resource}"), Kind::Answered, move || {
-        is_alive(pulse.last_contact(), clock.now())
+        is_alive(heard.last_contact(), now.now())
+    });
+    checks.add(format!("reflector-{resource}"), Kind::Moving, move || {
+        let age = clock.now().saturating_duration_since(pulse.last_step());
+        match age <= STUCK {
+            true => Ok(()),
+            false => Err(format!("it has done nothing for {} s", age.as_secs())),
+        }
     });
     checks.add(format!("informer-{resource}-synced"), Kind::Ready, move || {
         synced
@@ -279,7 +287,48 @@ fn is_alive(last: Instant, now: Instant) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{self, Request, Response, Transport};
+    use crate::informer::{Reflector, Step, store};
+    use crate::k8s::Client;
+    use crate::k8s::types::Node;
+    use crate::runtime::clock::ManualClock;
     use crate::serve::Answer;
+
+    /// An API server that is away.
+    struct Away;
+
+    impl Transport for Away {
+        fn exchange(&self, _: &Request) -> Result<Response, http::Error> {
+            Err(http::Error::Connect {
+                peer: "api".into(),
+                source: std::io::ErrorKind::ConnectionRefused.into(),
+            })
+        }
+
+        fn shutdown(&self) {}
+    }
+
+    #[test]
+    fn an_api_server_that_is_away_makes_nobody_stuck() {
+        let (checks, stop) = (Arc::new(Checks::new()), StopToken::never());
+        let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let (writer, _store) = store::<Node>();
+        let client = Client::new("http://api", Arc::new(Away), stop.clone());
+        let random = Arc::new(Random::from_seed(1));
+        let mut reflector = Reflector::new(client, writer, Vec::new(), Arc::new(clock.clone()), random);
+        check_informer(&checks, "nodes", reflector.pulse(), Arc::new(clock.clone()));
+        let begun = clock.now();
+        while clock.now() <= begun + DEAD {
+            if let Step::Wait(delay) = reflector.step(&stop) {
+                clock.advance(delay);
+                assert_eq!(checks.stuck(), None);
+            }
+        }
+        assert_eq!(checks.healthz().status, 500, "but it is said");
+        clock.advance(STUCK + Duration::from_secs(1));
+        let stuck = checks.stuck().expect("its thread has stopped");
+        assert!(stuck.starts_with("reflector-nodes: "), "{stuck}");
+    }
 
     #[test]
     fn a_watch_is_dead_after_ten_minutes_without_an_answer() {

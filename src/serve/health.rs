@@ -28,10 +28,12 @@ pub struct Checks {
 /// What a failed check says of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It should be restarted: shown by `/healthz`, `/livez` and `/readyz`.
+    /// It should be restarted: shown by `/healthz`, `/livez` and `/readyz`, and heeded by [`Checks::stuck`].
     Live,
-    /// The same, unless all checks of this kind fail: then whoever does not answer is away, and it is no use.
+    /// It hears nothing: shown by the same pages. Whoever does not answer may be away, so this is not being stuck.
     Answered,
+    /// It does nothing, whoever answers: for [`Checks::stuck`] alone.
+    Moving,
     /// It is not ready for work yet: shown by `/readyz` alone.
     Ready,
 }
@@ -104,17 +106,13 @@ impl Checks {
         &self.slis
     }
 
-    /// Why the process makes no progress, if only a new one would: for the service manager's watchdog.
+    /// Why the process makes no progress, whatever goes on around it: for the service manager's watchdog.
     pub fn stuck(&self) -> Option<String> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let failing = |kind| {
-            let of_kind = all.iter().filter(move |check| check.kind == kind);
-            of_kind.filter_map(|check| Some(format!("{}: {}", check.name, check.ask().err()?)))
-        };
-        let unanswered = Vec::from_iter(failing(Kind::Answered));
-        let asking = all.iter().filter(|check| check.kind == Kind::Answered).count();
-        let deaf = (unanswered.len() < asking).then_some(unanswered);
-        failing(Kind::Live).next().or_else(|| deaf?.into_iter().next())
+        let mut of_itself = all
+            .iter()
+            .filter(|check| matches!(check.kind, Kind::Live | Kind::Moving));
+        of_itself.find_map(|check| Some(format!("{}: {}", check.name, check.ask().err()?)))
     }
 
     /// `/healthz`, for tests of what the checks look at.
@@ -171,7 +169,11 @@ impl Checks {
 
     fn of(&self, summary: Summary) -> Vec<Arc<Check>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let shown = |check: &&Arc<Check>| check.kind != Kind::Ready || summary == Summary::Readyz;
+        let shown = |check: &&Arc<Check>| match check.kind {
+            Kind::Live | Kind::Answered => true,
+            Kind::Ready => summary == Summary::Readyz,
+            Kind::Moving => false,
+        };
         let checks: Vec<_> = all.iter().filter(shown).cloned().collect();
         if checks.is_empty() { vec![ping()] } else { checks }
     }
@@ -202,7 +204,7 @@ impl Check {
             return result;
         }
         match (&result, self.kind) {
-            (Err(reason), Kind::Live | Kind::Answered) => {
+            (Err(reason), Kind::Live | Kind::Answered | Kind::Moving) => {
                 warn!(check, reason = reason.as_str(); "a health check fails")
             }
             // nothing is wrong yet: this is how a process starts
@@ -405,14 +407,14 @@ mod tests {
 
     #[test]
     fn it_is_stuck_when_a_new_process_would_not_be() {
-        use Kind::{Answered, Live, Ready};
+        use Kind::{Answered, Live, Moving, Ready};
         for (case, all, want) in [
             (
                 "all is well",
                 [
                     ("a", Live, Ok(())),
                     ("b", Answered, Ok(())),
-                    ("c", Answered, Ok(())),
+                    ("c", Moving, Ok(())),
                 ],
                 None,
             ),
@@ -426,19 +428,19 @@ mod tests {
                 Some("a: hangs"),
             ),
             (
-                "one of two is not answered",
-                [
-                    ("a", Live, Ok(())),
-                    ("b", Answered, Ok(())),
-                    ("c", Answered, Err("deaf")),
-                ],
-                Some("c: deaf"),
-            ),
-            (
-                "nobody is answered",
+                "a thread that does nothing",
                 [
                     ("a", Live, Ok(())),
                     ("b", Answered, Err("deaf")),
+                    ("c", Moving, Err("stands still")),
+                ],
+                Some("c: stands still"),
+            ),
+            (
+                "one that is not answered, as when rights are missing",
+                [
+                    ("a", Live, Ok(())),
+                    ("b", Answered, Ok(())),
                     ("c", Answered, Err("deaf")),
                 ],
                 None,
