@@ -1,11 +1,10 @@
 //! The HTTPS endpoint as its users see it: by curl, with every way to say who asks.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::World;
 use crate::support::daemon::Daemon;
+use crate::support::{World, free_port};
 
 /// What curl got.
 #[derive(Debug)]
@@ -27,8 +26,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Starts a daemon, and waits until its endpoint answers and says that it is ready.
     pub fn start(world: &World, flags: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("a free port").port();
+        let port = free_port();
         let kubeconfig = world.api.daemon_kubeconfig.display().to_string();
         let own = [
             format!("--secure-port={port}"),

@@ -9,6 +9,7 @@ mod proxy;
 pub(crate) mod replica;
 pub(crate) mod traffic;
 
+use std::net::TcpListener;
 use std::ops::Sub;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -660,6 +661,12 @@ pub fn kubeconfig(server: &str, token: &str) -> String {
          users: [{{name: test, user: {{token: \"{token}\"}}}}]\n\
          contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\ncurrent-context: test\n"
     )
+}
+
+/// A port of the loopback that nobody has right now.
+pub fn free_port() -> u16 {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    port.expect("a free port").port()
 }
 
 /// The real kubectl.

@@ -1,7 +1,6 @@
 //! Where a page is tried: a cluster, a cloud, and a reader.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 
 use super::blocks::{Block, Run};
@@ -9,7 +8,7 @@ use super::controller_manager;
 use super::reader::Reader;
 use crate::support::daemon::Daemon;
 use crate::support::fixtures::node;
-use crate::support::{Kubectl, World, kubectl};
+use crate::support::{Kubectl, World, free_port, kubectl};
 
 /// What the pages have as an example.
 pub const SLB: &str = "slb-0000000898";
@@ -157,8 +156,7 @@ impl Town {
 
 /// The tests' own port, on loopback, and leases that are not long to wait for.
 fn flags() -> Vec<String> {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = format!("--secure-port={}", port.expect("a free port").port());
+    let port = format!("--secure-port={}", free_port());
     let others = [
         "--bind-address=127.0.0.1",
         "--leader-elect-lease-duration=3s",
