@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use crate::support::World;
 use crate::support::daemon::{Daemon, program};
 use crate::support::fixtures::{SERVICES, service};
+use crate::support::{World, free_port, kubeconfig};
 
 const UNIT: &str = include_str!("../../deploy/systemd/inspur-cloud-controller-manager.service");
 
@@ -93,7 +93,7 @@ fn the_units_own_line_does_the_main_job_and_tells_systemd() {
             .any(|heard| heard.starts_with("STATUS=working; ") && heard.ends_with("; 1 listeners"))
     });
     until("it makes progress", &daemon, "WATCHDOG=1", 3);
-    assert_eq!(of_unit("ExecReload"), "/bin/kill -HUP $MAINPID");
+    assert_eq!(of_unit("ExecReload"), "/bin/sh -c 'kill -HUP ${MAINPID}'");
     daemon.signal("HUP");
     until("it reads files", &daemon, "RELOADING=1", 1);
     until("and has read them", &daemon, "READY=1", 2);
@@ -111,13 +111,12 @@ fn it_is_ready_while_the_api_server_is_not_there_and_says_what_it_waits_for() {
     let world = World::new();
     let config = world.cloud_config_file("cluster-id=test\n");
     let folder = config.parent().expect("it is in a folder");
-    world.file(
-        "kubeconfig",
-        &crate::support::kubeconfig("http://127.0.0.1:9", "none"),
-    );
+    world.file("kubeconfig", &kubeconfig("http://127.0.0.1:9", "none"));
     let path = folder.join("notify");
     let systemd = Systemd::at(&path);
-    let mut command = exec_start(folder, "--leader-elect=false --secure-port=0");
+    // with the endpoint, which wants to know the cluster's authorities
+    let port = free_port();
+    let mut command = exec_start(folder, &format!("--leader-elect=false --secure-port={port}"));
     command.env("NOTIFY_SOCKET", &path);
     let mut daemon = Daemon::run(command);
     for message in [
