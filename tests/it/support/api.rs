@@ -90,9 +90,18 @@ impl Api {
         self.must(Method::Post, path, Some(("application/json", object)))
     }
 
-    /// Merges `patch` into the object at `path` (RFC 7386).
+    /// Merges `patch` into the object at `path` (RFC 7386). Again where somebody else wrote meanwhile, as kubectl does: the oldest
+    /// servers answer with a conflict to a patch that names no version.
     pub fn patch(&self, path: &str, patch: &Value) -> Value {
-        self.must(Method::Patch, path, Some(("application/merge-patch+json", patch)))
+        let body = Some(("application/merge-patch+json", patch));
+        let mut tries = 0..5;
+        loop {
+            match self.call(Method::Patch, path, body) {
+                (409, _) if tries.next().is_some() => {}
+                (200, object) => return object,
+                (status, answer) => panic!("PATCH {path}: {status} {answer}"),
+            }
+        }
     }
 
     /// Deletes the object at `path`; fine when it is gone already.
