@@ -3,20 +3,27 @@
 use cloud_provider_inspur::sim::faults::{Effect, Rule};
 
 use crate::support::World;
+use crate::support::daemon::Daemon;
 use crate::support::fixtures::{SERVICES, service};
+
+/// A world whose cloud hangs, with a daemon in the midst of a call to it.
+fn hanging() -> (World, Daemon) {
+    let world = World::small();
+    world
+        .cloud_faults()
+        .add(Rule::on("GET", "/slb/", Effect::Hang).forever());
+    let daemon = world.start();
+    world
+        .api
+        .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
+    world.until("a call hangs", &daemon, || world.cloud_call_hangs());
+    (world, daemon)
+}
 
 #[test]
 fn a_wanted_stop_ends_with_zero_even_while_the_cloud_hangs() {
     for signal in ["TERM", "INT"] {
-        let world = World::small();
-        world
-            .cloud_faults()
-            .add(Rule::on("GET", "/slb/", Effect::Hang).forever());
-        let mut daemon = world.start();
-        world
-            .api
-            .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-        world.until("a call hangs", &daemon, || world.cloud_call_hangs());
+        let (world, mut daemon) = hanging();
         daemon.signal(signal);
         let status = daemon.wait();
         assert_eq!(status.code(), Some(0), "SIG{signal}: {}", daemon.output());
@@ -54,15 +61,7 @@ fn a_wanted_stop_ends_with_zero_even_while_the_api_server_hangs() {
 
 #[test]
 fn a_second_signal_ends_it_at_once_and_says_so() {
-    let world = World::small();
-    world
-        .cloud_faults()
-        .add(Rule::on("GET", "/slb/", Effect::Hang).forever());
-    let mut daemon = world.start();
-    world
-        .api
-        .create(SERVICES, &service("web").slb("slb-1").port(80, 30080).json());
-    world.until("a call hangs", &daemon, || world.cloud_call_hangs());
+    let (world, mut daemon) = hanging();
     daemon.signal("TERM");
     world.until("it has heard", &daemon, || {
         daemon.output().contains("asked to stop")
