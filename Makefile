@@ -105,7 +105,7 @@ release: static notices image deb
 	sh deploy/release/build.sh $(VERSION) dist $(BINARIES)
 	sh deploy/check-release.sh $(VERSION) dist $(BINARIES)
 
-# what deploy/ promises of itself; as root, for chroot and buildah
+# what deploy/ promises of itself; as root, for chroot
 CHECKS := check-scripts check-monitoring check-pages check-manifests check-dry-run check-unit check-image check-runs
 .PHONY: check-deploy $(CHECKS)
 check-deploy: $(CHECKS)
@@ -134,7 +134,7 @@ check-dry-run:
 check-unit: static
 	sh deploy/check-unit.sh $(TARGET)/x86_64-unknown-linux-musl/release/$(NAME)
 
-# the image as buildah takes it
+# the image as skopeo carries it
 check-image: image
 	sh deploy/check-image.sh $(VERSION) dist
 
