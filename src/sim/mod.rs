@@ -13,5 +13,6 @@ pub mod cloud;
 pub mod demo;
 pub mod faults;
 pub mod server;
+pub mod signals;
 pub mod traffic;
 pub mod watched;

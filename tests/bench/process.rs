@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloud_provider_inspur::runtime::stop::StopToken;
+use cloud_provider_inspur::sim::signals;
 
 use crate::report::Mib;
 
@@ -64,10 +65,7 @@ impl Daemon {
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([format!("-{name}"), self.child.id().to_string()])
-            .status();
-        assert!(status.expect("kill exists").success(), "kill -{name}");
+        signals::send(self.child.id(), name).expect("it runs");
     }
 
     /// What it logged.

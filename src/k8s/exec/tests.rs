@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::runtime::clock::ManualClock;
 use crate::runtime::stop::Stop;
+use crate::sim::signals;
 
 const V1: &str = "client.authentication.k8s.io/v1";
 
@@ -181,10 +182,7 @@ fn a_child_of_its_own_that_keeps_the_output_open_is_not_waited_for() {
     fixture.plugin.time_limit = Duration::from_secs(20);
     let error = fixture.token().unwrap_err();
     let child = fs::read_to_string(fixture.folder.path().join("child")).unwrap();
-    std::process::Command::new("kill")
-        .arg(child.trim())
-        .status()
-        .unwrap();
+    signals::send(child.trim().parse().unwrap(), "TERM").unwrap();
     assert!(error.contains("instead of ExecCredential"), "{error}");
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use crate::runtime::stop::StopToken;
+use crate::sim::signals;
 
 /// How often it is looked at while it stops.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -82,12 +83,7 @@ impl Controller {
     /// When it has ended before, or does not end in time.
     pub(super) fn terminate(&mut self) -> Result<ExitStatus, Error> {
         self.check()?;
-        // `kill` of the shell is everywhere; the program of that name is not
-        let kill = ["-c", "kill -TERM \"$0\"", &self.id().to_string()];
-        let sent = Command::new("sh").args(kill).status();
-        if !sent.map_err(Error::stage("run sh"))?.success() {
-            return Err(Error::NotAsTold("it could not be signalled".into()));
-        }
+        signals::send(self.id(), "TERM").map_err(Error::stage("stop the controller"))?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let ended = self.child.try_wait();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cloud_provider_inspur::runtime::stop::StopToken;
+use cloud_provider_inspur::sim::signals;
 
 /// A running daemon. Dropped, it is killed.
 pub struct Daemon {
@@ -83,11 +84,7 @@ impl Daemon {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(status.expect("kill exists").success(), "kill -{name}");
+        signals::send(self.child.id(), name).expect("it runs");
     }
 
     /// Ends it at once, as the kernel would for want of memory.
@@ -127,7 +124,7 @@ impl Drop for Daemon {
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             if !std::mem::replace(&mut asked, true) {
                 // should it end just now, it hears nothing
-                let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+                let _ = signals::send(self.child.id(), "TERM");
             }
             StopToken::never().wait(Duration::from_millis(5));
         }
