@@ -283,7 +283,12 @@ impl Leadership {
         let since = match &state.holder {
             Some(before) if before.identity == identity => before.since,
             _ => {
-                info!(holder = identity.as_str(), transitions = lease.transitions(); "the lease has another holder");
+                let whose = match identity.as_str() {
+                    "" => "the lease has no holder",
+                    name if name == self.0.identity => "the lease names this replica",
+                    _ => "the lease has another holder",
+                };
+                info!(holder = identity.as_str(), transitions = lease.transitions(); "{whose}");
                 self.0.clock.wall()
             }
         };

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::configz;
 use super::reviews::{Means, Reviewers, Unusable};
 use super::rotation::Rotation;
-use super::status::{self, Braked, Leader, Status};
+use super::status::{self, Braked, Leader, Rank, Status};
 use crate::config::Config;
 use crate::controllers::node_lifecycle::Lifecycle;
 use crate::controllers::service::ServiceController;
 use crate::informer::Pulse;
-use crate::leader_election::Leadership;
+use crate::leader_election::{HeldBy, Leadership};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::runtime::clock::Clock;
@@ -85,8 +85,14 @@ impl View {
         });
         let leader = shown.leadership.as_ref().map(|leadership| {
             let holder = leadership.holder();
+            let ours = |holder: &HeldBy| holder.identity == leadership.identity();
+            let rank = match leadership.is_leading() {
+                true => Rank::Leads,
+                false if holder.as_ref().is_some_and(ours) => Rank::Waits,
+                false => Rank::StandsBy,
+            };
             Leader {
-                leading: leadership.is_leading(),
+                rank,
                 since: holder.as_ref().map_or(started, |holder| holder.since),
                 holder: holder.map(|holder| holder.identity).unwrap_or_default(),
             }

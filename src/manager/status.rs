@@ -35,12 +35,32 @@ pub struct Status {
 /// Who leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
-    /// Whether it is this replica.
-    pub leading: bool,
+    /// What this replica is to it.
+    pub rank: Rank,
     /// The identity in the lease; empty while nobody leads.
     pub holder: String,
     /// Since when it has been seen so.
     pub since: SystemTime,
+}
+
+impl Status {
+    /// Whether this replica works.
+    fn leads(&self) -> bool {
+        self.leader
+            .as_ref()
+            .is_none_or(|leader| leader.rank == Rank::Leads)
+    }
+}
+
+/// A replica's part in the leader election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// It leads.
+    Leads,
+    /// It holds the lease, and waits until no earlier holder can believe that it leads.
+    Waits,
+    /// It does not hold the lease.
+    StandsBy,
 }
 
 /// A resource that is watched.
@@ -86,13 +106,16 @@ pub fn headline(status: &Status) -> String {
         (false, missing) => Some(format!("waiting for the API server to list {missing}")),
     };
     let part = match &status.leader {
-        Some(leader) if !leader.leading && leader.holder.is_empty() => "standing by, nobody leads".to_owned(),
-        Some(leader) if !leader.leading => format!("standing by, {} leads", line(&leader.holder)),
-        Some(_) => "leading".to_owned(),
+        Some(leader) => match (leader.rank, &*line(&leader.holder)) {
+            (Rank::Leads, _) => "leading".to_owned(),
+            (Rank::Waits, _) => "about to lead, when any earlier leader must have given up".to_owned(),
+            (Rank::StandsBy, "") => "standing by, nobody leads".to_owned(),
+            (Rank::StandsBy, holder) => format!("standing by, {holder} leads"),
+        },
         None => "working".to_owned(),
     };
     let mut parts = match waiting {
-        Some(waiting) if status.leader.as_ref().is_none_or(|leader| leader.leading) => vec![waiting],
+        Some(waiting) if status.leads() => vec![waiting],
         Some(waiting) => vec![part, waiting],
         None => vec![part],
     };
@@ -128,8 +151,7 @@ fn write_page(page: &mut String, status: &Status) -> fmt::Result {
         write_informer(page, now, informer)?;
     }
     if let Some(report) = &status.services {
-        let leads = status.leader.as_ref().is_none_or(|leader| leader.leading);
-        write_load_balancers(page, now, report, leads)?;
+        write_load_balancers(page, now, report, status.leads())?;
         write_failing(page, now, report)?;
     }
     if let Some(Braked { gone, nodes }) = status.braked {
@@ -155,13 +177,17 @@ fn write_leader(page: &mut String, now: SystemTime, leader: Option<&Leader>) -> 
     };
     let (holder, since) = (line(&leader.holder), date(leader.since));
     let age = age(now, leader.since);
-    match (leader.leading, &*holder) {
-        (true, holder) => writeln!(page, "  this replica leads, since {since} ({age}), as {holder}"),
-        (false, "") => writeln!(
+    match (leader.rank, &*holder) {
+        (Rank::Leads, holder) => writeln!(page, "  this replica leads, since {since} ({age}), as {holder}"),
+        (Rank::Waits, holder) => writeln!(
+            page,
+            "  this replica has the lease, since {since} ({age}), as {holder}; it leads when any earlier leader must have given up"
+        ),
+        (Rank::StandsBy, "") => writeln!(
             page,
             "  nobody leads, since {since} ({age}); this replica stands by"
         ),
-        (false, holder) => writeln!(
+        (Rank::StandsBy, holder) => writeln!(
             page,
             "  {holder} leads, seen since {since} ({age}); this replica stands by"
         ),
@@ -337,7 +363,7 @@ mod tests {
             version: "1.2.3",
             started: at(0),
             leader: Some(Leader {
-                leading: true,
+                rank: Rank::Leads,
                 holder: "node-1_1b4e28ba".into(),
                 since: at(2),
             }),
@@ -383,9 +409,9 @@ mod tests {
         let full = status();
         let mut synced = status();
         synced.informers[1].synced = Some(at(4));
-        let with = |status: &Status, leading: Option<(bool, &str)>| Status {
-            leader: leading.map(|(leading, holder)| Leader {
-                leading,
+        let with = |status: &Status, leading: Option<(Rank, &str)>| Status {
+            leader: leading.map(|(rank, holder)| Leader {
+                rank,
                 holder: holder.into(),
                 since: at(2),
             }),
@@ -403,7 +429,7 @@ mod tests {
             informers: Vec::new(),
             services: None,
             braked: None,
-            ..with(&full, Some((false, "b")))
+            ..with(&full, Some((Rank::StandsBy, "b")))
         };
         for (status, want) in [
             (
@@ -412,16 +438,22 @@ mod tests {
             ),
             (synced.clone(), format!("leading; 12 services; 0 nodes; {counts}")),
             (
-                with(&synced, Some((false, "b\n"))),
+                with(&synced, Some((Rank::StandsBy, "b\n"))),
                 format!("standing by, b  leads; 12 services; 0 nodes; {counts}"),
             ),
             (
-                with(&synced, Some((false, ""))),
+                with(&synced, Some((Rank::StandsBy, ""))),
                 format!("standing by, nobody leads; 12 services; 0 nodes; {counts}"),
             ),
             (
-                with(&full, Some((false, "b"))),
+                with(&full, Some((Rank::StandsBy, "b"))),
                 format!("standing by, b leads; waiting for the API server to list nodes; {counts}"),
+            ),
+            (
+                with(&synced, Some((Rank::Waits, "a"))),
+                format!(
+                    "about to lead, when any earlier leader must have given up; 12 services; 0 nodes; {counts}"
+                ),
             ),
             (well, "working; 12 services; 0 nodes; 0 listeners".to_owned()),
             (
@@ -471,7 +503,7 @@ no Node is deleted: 12 of 40 are gone in the cloud, which is more than the brake
     fn the_page_of_a_standby() {
         let mut status = status();
         status.leader = Some(Leader {
-            leading: false,
+            rank: Rank::StandsBy,
             holder: "node-2_77".into(),
             since: at(12_000),
         });
@@ -510,13 +542,22 @@ failing: nothing
         };
         let mut leader = leader;
         let nobody = Leader {
-            leading: false,
+            rank: Rank::StandsBy,
             holder: String::new(),
             since: at(0),
         };
         assert_eq!(
             leader(Some(nobody)),
             "  nobody leads, since 2026-01-02T03:04:05Z (3 h 20 min); this replica stands by"
+        );
+        let nearly = Leader {
+            rank: Rank::Waits,
+            holder: "node-1_1b".into(),
+            since: at(12_000),
+        };
+        assert_eq!(
+            leader(Some(nearly)),
+            "  this replica has the lease, since 2026-01-02T06:24:05Z (10 s), as node-1_1b; it leads when any earlier leader must have given up"
         );
         assert_eq!(leader(None), "  off: this is the only replica");
     }

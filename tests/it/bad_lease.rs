@@ -19,8 +19,9 @@ const FLAGS: [&str; 5] = [
 /// Where Leases are made.
 pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 
-/// What is said of nonsense, of doubt, of an end, and of a coordinator.
+/// What is said of nonsense, of a lease that is ours, of doubt, of an end, and of a coordinator.
 const NONSENSE: &str = "the lease makes no sense";
+const OURS: &str = "the lease names this replica";
 const DOUBT: &str = "the lease is ours, but somebody else may have held it and not know that";
 const LOST: &str = "the lease is lost";
 const COORDINATED: &str = "the lease is to be given by a coordinator";
@@ -137,6 +138,7 @@ fn a_lease_of_no_duration_is_taken_and_doubted() {
         let daemon = start(&world);
         world.until(case, &daemon, || count(&daemon, DOUBT) == 1);
         assert!(is_well_formed(&get(&world)), "{case}: {}", get(&world));
+        assert_eq!(count(&daemon, OURS), 1, "{case}: {}", daemon.output());
         until_it_works(&world, &daemon, "web", 80);
         assert_eq!(count(&daemon, NONSENSE), 0, "{case}: {}", daemon.output());
     }

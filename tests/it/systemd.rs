@@ -130,6 +130,24 @@ fn it_is_ready_while_the_api_server_is_not_there_and_says_what_it_waits_for() {
 }
 
 #[test]
+fn the_first_leader_of_all_says_that_it_is_about_to_lead() {
+    let world = World::small();
+    let config = world.cloud_config_file("cluster-id=test\n");
+    let folder = config.parent().expect("it is in a folder");
+    world.file("kubeconfig", &world.api.kubeconfig_with(&world.api.daemon_token));
+    let path = folder.join("notify");
+    let systemd = Systemd::at(&path);
+    let mut command = exec_start(folder, "--secure-port=0");
+    command.env("NOTIFY_SOCKET", &path);
+    let mut daemon = Daemon::run(command);
+    let want = "STATUS=about to lead, when any earlier leader must have given up; 0 services; ";
+    world.until(want, &daemon, || {
+        systemd.heard().iter().any(|heard| heard.starts_with(want))
+    });
+    assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.output());
+}
+
+#[test]
 fn without_credentials_it_fails_at_once_and_says_which_file() {
     let world = World::new();
     let folder = world.file("unused", "");
