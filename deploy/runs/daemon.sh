@@ -16,7 +16,7 @@ own=''  # the flags of the demo's own, with commas in between
 for flag; do
   case $flag in
     --kubeconfig=*) given=$(dirname "${flag#*=}") ;;
-    --cloud-config=*) ;;
+    --cloud-config=* | --secure-port=*) ;;
     *) own="$own${own:+,}$flag" ;;
   esac
 done

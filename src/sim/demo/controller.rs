@@ -40,6 +40,8 @@ impl Controller {
             "--leader-elect-lease-duration=5s".to_owned(),
             "--leader-elect-renew-deadline=4s".to_owned(),
             "--leader-elect-retry-period=500ms".to_owned(),
+            // the port may be that of this machine's own cluster
+            "--secure-port=0".to_owned(),
             // decisions, too
             "-v=4".to_owned(),
         ];
