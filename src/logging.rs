@@ -11,8 +11,11 @@
 //!
 //! A failure (`warn` or `error`) that happens again within five minutes, with the same message and fields, is counted and not
 //! printed; when it happens after that, its line ends with `repeated=` and the count. From `-v=4` on each is printed.
+//!
+//! systemd's journal hears the level of each line besides ([`priority`]).
 
 mod filter;
+mod journal;
 mod thin;
 
 use std::fmt::Write as _;
@@ -25,6 +28,7 @@ use log::kv::{self, Key, Source, Value, VisitSource, VisitValue};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 pub use filter::{Modules, levels};
+pub use journal::priority;
 use thin::{Failure, Thinner, Verdict};
 
 /// How a record becomes a line.
@@ -68,7 +72,10 @@ impl Logger {
     fn new(format: Format, verbosity: u32, modules: Modules) -> Self {
         let printer = env_logger::Builder::new()
             .filter_level(LevelFilter::Trace)
-            .format(move |out, record| out.write_all(line(format, SystemTime::now(), record).as_bytes()))
+            .format(move |out, record| {
+                let line = line(format, SystemTime::now(), record);
+                out.write_all((priority(record.level()).to_owned() + &line).as_bytes())
+            })
             .build();
         Self {
             verbosity: AtomicU32::new(verbosity),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use cloud_provider_inspur::config::{self, Config, Failure, Start};
 use cloud_provider_inspur::{check, logging, manager, runtime};
+use log::Level;
 
 fn main() -> ExitCode {
     match config::load(std::env::args_os().skip(1)) {
@@ -48,17 +49,18 @@ fn run(config: &Config) -> ExitCode {
 
 /// All at once, for whoever reads the terminal or the Pod's log.
 fn report(failure: &Failure) {
+    let (warns, fails) = (logging::priority(Level::Warn), logging::priority(Level::Error));
     for warning in &failure.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("{warns}warning: {warning}");
     }
     for error in &failure.errors {
-        eprintln!("error: {}", runtime::chain(error));
+        eprintln!("{fails}error: {}", runtime::chain(error));
     }
     for error in failure
         .flags
         .iter()
         .flat_map(|flags| manager::faults_beside_the_cloud_config(flags))
     {
-        eprintln!("error: {}", runtime::chain(&error));
+        eprintln!("{fails}error: {}", runtime::chain(&error));
     }
 }

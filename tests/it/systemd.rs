@@ -1,8 +1,11 @@
 //! The systemd unit: its own line starts a daemon that does the main job, and tells systemd how it goes.
 
+use std::fs::{self, File, Metadata};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use crate::support::daemon::{Daemon, program};
@@ -162,4 +165,59 @@ fn without_credentials_it_fails_at_once_and_says_which_file() {
             .any(|line| line.starts_with("error: ") && line.contains(&missing)),
         "{output}"
     );
+}
+
+/// Runs it to its end as systemd would with its journal, and says what is written there.
+fn journal_of(mut command: Command, folder: &Path, stream: &dyn Fn(&Metadata) -> String) -> String {
+    let path = folder.join("journal");
+    let journal = File::create(&path).expect("the folder can be written to");
+    let stream = stream(&journal.metadata().expect("it is open"));
+    let status = command
+        .env("JOURNAL_STREAM", stream)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(journal)
+        .status();
+    assert_eq!(status.expect("it was built").code(), Some(1));
+    fs::read_to_string(&path).expect("it writes UTF-8")
+}
+
+#[test]
+fn the_journal_hears_how_bad_each_line_is() {
+    let world = World::new();
+    let config = world.cloud_config_file("cluster-id=test\n");
+    let folder = config.parent().expect("it is in a folder");
+    world.file("kubeconfig", &kubeconfig("http://127.0.0.1:9", "none"));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    let port = taken.local_addr().expect("it is bound").port();
+    let flags = format!(
+        "--bind-address=127.0.0.1 --secure-port={port} --authentication-skip-lookup --configure-cloud-routes"
+    );
+    let ours = |about: &Metadata| format!("{}:{}", about.dev(), about.ino());
+
+    let said = journal_of(exec_start(folder, &flags), folder, &ours);
+    let levels = [("<3>", "ERROR"), ("<4>", "WARN")];
+    for line in said.lines() {
+        let (priority, rest) = line.split_at(3);
+        let (_, level) = rest.split_once(' ').expect("a time, then a level");
+        assert!(
+            levels
+                .iter()
+                .any(|(want, name)| *want == priority && level.starts_with(name)),
+            "{said}"
+        );
+    }
+    for (priority, _) in levels {
+        assert!(said.contains(&format!("{priority}20")), "{priority}: {said}");
+    }
+
+    // what is wrong before there is a log
+    let said = journal_of(exec_start(folder, "--nonsense"), folder, &ours);
+    assert!(said.starts_with("<3>error: unknown flag --nonsense"), "{said}");
+
+    // a terminal, or a file that somebody else's JOURNAL_STREAM does not name
+    let said = journal_of(exec_start(folder, "--nonsense"), folder, &|about| {
+        format!("{}:{}", about.dev(), about.ino() + 1)
+    });
+    assert!(said.starts_with("error: unknown flag --nonsense"), "{said}");
 }
