@@ -56,6 +56,16 @@ impl InformerMetrics {
             let elapsed = clock.now().saturating_duration_since(pulse.last_event());
             age.set(elapsed.as_secs_f64());
         });
+        let watches = metrics.counters(
+            "informer_watches_total",
+            "Watches of the resource that ended or could not be opened, by how: clean, after some minutes as asked; broken connection; garbled; \
+             expired version; throttled; denied; unauthorized; failed otherwise.",
+            &["resource", "end"],
+        );
+        for end in ENDS {
+            // there before the first, so that an increase is seen
+            watches.with_label_values(&[resource, end]);
+        }
         Self {
             resource,
             lists: metrics.counters(
@@ -65,12 +75,7 @@ impl InformerMetrics {
                  failed, watches cannot be opened or end at once.",
                 &["resource", "reason"],
             ),
-            watches: metrics.counters(
-                "informer_watches_total",
-                "Watches of the resource that ended or could not be opened, by how: clean, after some minutes as asked; broken connection; garbled; \
-                 expired version; throttled; denied; unauthorized; failed otherwise.",
-                &["resource", "end"],
-            ),
+            watches,
             events: metrics.counters(
                 "informer_events_total",
                 "What watches of the resource said: added, modified, deleted, bookmark, error, or other, which is ignored or ends the watch.",
@@ -85,17 +90,7 @@ impl InformerMetrics {
     }
 
     pub(super) fn watch_ended(&self, end: End) {
-        let end = match end {
-            End::Clean => "clean",
-            End::Broken => "broken",
-            End::Garbled => "garbled",
-            End::Failed(Failure::Expired) => "expired",
-            End::Failed(Failure::Throttled(_)) => "throttled",
-            End::Failed(Failure::Denied) => "denied",
-            End::Failed(Failure::Unauthorized) => "unauthorized",
-            End::Failed(_) => "failed",
-        };
-        self.watches.with_label_values(&[self.resource, end]).inc();
+        self.watches.with_label_values(&[self.resource, label(end)]).inc();
     }
 
     pub(super) fn event(&self, type_: &'static str) {
@@ -104,6 +99,31 @@ impl InformerMetrics {
 
     pub(super) fn opaque(&self, objects: usize) {
         self.opaque.set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+}
+
+/// How watches end.
+const ENDS: [&str; 8] = [
+    "broken",
+    "clean",
+    "denied",
+    "expired",
+    "failed",
+    "garbled",
+    "throttled",
+    "unauthorized",
+];
+
+fn label(end: End) -> &'static str {
+    match end {
+        End::Clean => "clean",
+        End::Broken => "broken",
+        End::Garbled => "garbled",
+        End::Failed(Failure::Expired) => "expired",
+        End::Failed(Failure::Throttled(_)) => "throttled",
+        End::Failed(Failure::Denied) => "denied",
+        End::Failed(Failure::Unauthorized) => "unauthorized",
+        End::Failed(_) => "failed",
     }
 }
 
@@ -119,5 +139,44 @@ pub(super) fn reason_of(input: &Input) -> &'static str {
         Input::WatchEnded(_, End::Failed(Failure::Expired)) => "expired",
         Input::WatchEnded(_, End::Garbled | End::Failed(Failure::Unintelligible)) => "garbled",
         Input::WatchEnded(..) | Input::Listed(_) | Input::ProbeFailed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::informer::store;
+    use crate::k8s::types::Node;
+    use crate::metrics::lines;
+    use crate::runtime::clock::ManualClock;
+
+    #[test]
+    fn every_end_of_a_watch_is_there_before_the_first_so_that_an_alert_sees_it() {
+        let (metrics, clock) = (Metrics::new(), Arc::new(ManualClock::new(SystemTime::UNIX_EPOCH)));
+        let pulse = Pulse::new(store::<Node>().1, clock.now());
+        let of_nodes = InformerMetrics::new(&metrics, "nodes", pulse, clock);
+        let shown = || lines(&metrics, "informer_watches_total");
+        let before = shown();
+        assert!(before.iter().all(|line| line.ends_with(" 0")), "{before:?}");
+        let failures = [
+            Failure::Expired,
+            Failure::FromTheFuture(None),
+            Failure::Throttled(None),
+            Failure::Unavailable(None),
+            Failure::Unreachable,
+            Failure::Unauthorized,
+            Failure::Denied,
+            Failure::Rejected,
+            Failure::Unintelligible,
+        ];
+        let ends = failures.into_iter().map(End::Failed);
+        for end in ends.chain([End::Clean, End::Broken, End::Garbled]) {
+            of_nodes.watch_ended(end);
+        }
+        let after = shown();
+        assert_eq!(after.len(), before.len(), "{after:?}");
+        assert!(after.iter().all(|line| !line.ends_with(" 0")), "{after:?}");
     }
 }

@@ -36,13 +36,6 @@ fn what_the_dashboard_and_the_rules_name_is_on_a_scrape() {
     world.until("all is counted", &endpoint.daemon, || {
         world.ingress("web") == ["203.0.113.1"]
     });
-    world.break_watches();
-    world.until("a watch was seen to end", &endpoint.daemon, || {
-        endpoint
-            .get("/metrics", &["-H", &admin])
-            .body
-            .contains("informer_watches_total{")
-    });
     let shown = scraped(&endpoint.get("/metrics", &["-H", &admin]).body);
     let mut missing = Vec::new();
     for (name, labels) in expressions().iter().flat_map(|text| named(text)) {

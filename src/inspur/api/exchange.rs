@@ -465,7 +465,7 @@ mod tests {
         send().unwrap();
         send().unwrap_err();
         send().unwrap_err();
-        let shown: Vec<String> = lines(&metrics, "cloudprovider_")
+        let shown: Vec<String> = lines(&metrics, "cloudprovider_inspur_api_")
             .iter()
             .filter(|line| !line.contains("_bucket"))
             .map(|line| line.replace("cloudprovider_inspur_api_", ""))
