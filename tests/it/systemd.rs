@@ -10,31 +10,17 @@ use std::sync::Mutex;
 
 use crate::support::daemon::{Daemon, program};
 use crate::support::fixtures::{SERVICES, service};
-use crate::support::{World, free_port, kubeconfig};
+use crate::support::{World, free_port, kubeconfig, unit};
 
 const UNIT: &str = include_str!("../../deploy/systemd/inspur-cloud-controller-manager.service");
 
-/// A line of the unit.
-fn of_unit(name: &str) -> &'static str {
-    let line = UNIT
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    line.unwrap_or_else(|| panic!("the unit has no {name}"))
-}
-
 /// What the unit would start, with credentials in `folder`, and with `ARGS` as the environment file may set it.
 fn exec_start(folder: &Path, args: &str) -> Command {
-    let mut words = of_unit("ExecStart").split(' ');
-    assert_eq!(words.next(), Some("/usr/bin/inspur-cloud-controller-manager"));
-    let mut command = Command::new(program());
-    for word in words {
-        match word {
-            "$ARGS" => command.args(args.split_whitespace()),
-            _ => command.arg(word.replace("${CREDENTIALS_DIRECTORY}", &folder.display().to_string())),
-        };
-    }
-    command.env("CREDENTIALS_DIRECTORY", folder);
-    command
+    let installed = |path: &str| {
+        assert_eq!(path, "/usr/bin/inspur-cloud-controller-manager");
+        program().to_owned()
+    };
+    unit::exec_start(UNIT, &installed, folder, args)
 }
 
 /// The other end of `NOTIFY_SOCKET`.
@@ -70,7 +56,7 @@ impl Systemd {
 
 #[test]
 fn the_units_own_line_does_the_main_job_and_tells_systemd() {
-    assert_eq!(of_unit("Type"), "notify");
+    assert_eq!(unit::value(UNIT, "Type"), "notify");
     let world = World::small();
     let config = world.cloud_config_file("cluster-id=test\n");
     let folder = config.parent().expect("it is in a folder");
@@ -96,7 +82,10 @@ fn the_units_own_line_does_the_main_job_and_tells_systemd() {
             .any(|heard| heard.starts_with("STATUS=working; ") && heard.ends_with("; 1 listeners"))
     });
     until("it makes progress", &daemon, "WATCHDOG=1", 3);
-    assert_eq!(of_unit("ExecReload"), "/bin/sh -c 'kill -HUP ${MAINPID}'");
+    assert_eq!(
+        unit::value(UNIT, "ExecReload"),
+        "/bin/sh -c 'kill -HUP ${MAINPID}'"
+    );
     daemon.signal("HUP");
     until("it reads files", &daemon, "RELOADING=1", 1);
     until("and has read them", &daemon, "READY=1", 2);

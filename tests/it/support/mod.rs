@@ -8,6 +8,7 @@ pub(crate) mod fixtures;
 mod proxy;
 pub(crate) mod replica;
 pub(crate) mod traffic;
+pub(crate) mod unit;
 
 use std::net::TcpListener;
 use std::ops::Sub;

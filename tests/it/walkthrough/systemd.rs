@@ -1,10 +1,10 @@
 //! What systemd does with the unit, as far as a page needs it: conditions, credentials, environment, the command line.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::reader::Reader;
 use crate::support::daemon::Daemon;
+use crate::support::unit::{exec_start, values};
 
 const NAME: &str = "inspur-cloud-controller-manager";
 
@@ -79,16 +79,9 @@ impl Systemd {
             let found = lines.find(|(key, _)| *key == name).map(|(_, value)| value);
             found.unwrap_or_default().trim_matches('"').to_owned()
         };
-        let line = values(&unit, "ExecStart")
-            .next()
-            .expect("a unit starts something");
-        let line = line
-            .replace("${CREDENTIALS_DIRECTORY}", &credentials.display().to_string())
-            .replace("$ARGS", &variable("ARGS"));
-        let mut words = line.split_whitespace();
-        let mut command = Command::new(self.on_machine(words.next().expect("a program")));
-        command.args(words).args(&self.flags);
-        command.env("CREDENTIALS_DIRECTORY", credentials);
+        let program = |path: &str| self.on_machine(path).display().to_string();
+        let mut command = exec_start(&unit, &program, &credentials, &variable("ARGS"));
+        command.args(&self.flags);
         Daemon::run(command)
     }
 
@@ -120,12 +113,4 @@ impl Systemd {
     fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.on_machine(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
-}
-
-/// The values of a setting.
-fn values<'a>(unit: &'a str, setting: &'a str) -> impl Iterator<Item = &'a str> {
-    let lines = unit.lines().filter_map(|line| line.split_once('='));
-    lines
-        .filter(move |(name, _)| *name == setting)
-        .map(|(_, value)| value)
 }
