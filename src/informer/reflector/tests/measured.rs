@@ -69,9 +69,12 @@ fn a_scrape_shows_what_became_of_lists_and_watches() {
             "synced 1",
             "watches_total broken 1",
             "watches_total clean 1",
+            "watches_total denied 0",
             "watches_total expired 1",
             "watches_total failed 1",
             "watches_total garbled 1",
+            "watches_total throttled 0",
+            "watches_total unauthorized 0",
         ]
     );
     assert!(pulse.synced_since().is_some());
