@@ -317,8 +317,8 @@ fn list<T: DeserializeOwned>(steps: &mut Steps, client: &Client, path: &'static 
         return Vec::new();
     };
     items
-        .into_iter()
-        .filter_map(|item| serde_json::from_str(&item.to_string()).ok())
+        .iter()
+        .filter_map(|item| json::read_tree(item).ok())
         .collect()
 }
 

@@ -294,8 +294,7 @@ impl<T: Resource> Decoded<T> {
             resource_version: text("resourceVersion").into(),
             reason: String::new(),
         };
-        // as text again: each type is compiled for text alone, not for trees too
-        match serde_json::from_str(&tree.to_string()) {
+        match json::read_tree(&tree) {
             Ok(object) => Ok(Self::Object(object)),
             Err(error) => {
                 let reason = error.to_string();

@@ -1,7 +1,8 @@
-//! JSON out of bytes.
+//! JSON out of bytes, and out of what was read already.
 
 use serde::Deserialize;
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
+use serde_json::Value;
 
 /// Reads one value. JSON is UTF-8: bytes that are not text are none. By way of text, since each type is compiled for text once, and
 /// would be for bytes again.
@@ -11,6 +12,14 @@ use serde::de::Error as _;
 pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
     let text = std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?;
     serde_json::from_str(text)
+}
+
+/// What `tree` is as a `T`. By way of text, for the same reason; an error's line and column are of that text, which nobody sent.
+///
+/// # Errors
+/// It is no `T`.
+pub fn read_tree<T: DeserializeOwned>(tree: &Value) -> Result<T, serde_json::Error> {
+    serde_json::from_str(&tree.to_string())
 }
 
 #[cfg(test)]
