@@ -74,7 +74,8 @@ impl Logger {
             .filter_level(LevelFilter::Trace)
             .format(move |out, record| {
                 let line = line(format, SystemTime::now(), record);
-                out.write_all((priority(record.level()).to_owned() + &line).as_bytes())
+                out.write_all(priority(record.level()).as_bytes())?;
+                out.write_all(line.as_bytes())
             })
             .build();
         Self {
