@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
@@ -23,20 +23,40 @@ fn exec_start(folder: &Path, args: &str) -> Command {
     unit::exec_start(UNIT, &installed, folder, args)
 }
 
-/// The other end of `NOTIFY_SOCKET`.
+/// The folder of the unit's credentials, with a cloud config and this kubeconfig in it.
+fn credentials(world: &World, kubeconfig: &str) -> PathBuf {
+    let config = world.cloud_config_file("cluster-id=test\n");
+    world.file("kubeconfig", kubeconfig);
+    config.parent().expect("it is in a folder").to_owned()
+}
+
+fn of_daemon(world: &World) -> String {
+    world.api.kubeconfig_with(&world.api.daemon_token)
+}
+
+/// The other end of `NOTIFY_SOCKET`, in the folder of the credentials.
 struct Systemd {
+    folder: PathBuf,
     socket: UnixDatagram,
     heard: Mutex<Vec<String>>,
 }
 
 impl Systemd {
-    fn at(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).expect("a free path");
+    fn in_folder(folder: &Path) -> Self {
+        let socket = UnixDatagram::bind(folder.join("notify")).expect("a free path");
         socket.set_nonblocking(true).expect("a socket may be so");
         Self {
+            folder: folder.to_owned(),
             socket,
             heard: Mutex::default(),
         }
+    }
+
+    /// What the unit would start, which can tell it how it goes.
+    fn exec_start(&self, args: &str) -> Command {
+        let mut command = exec_start(&self.folder, args);
+        command.env("NOTIFY_SOCKET", self.folder.join("notify"));
+        command
     }
 
     /// All that was heard so far.
@@ -58,13 +78,10 @@ impl Systemd {
 fn the_units_own_line_does_the_main_job_and_tells_systemd() {
     assert_eq!(unit::value(UNIT, "Type"), "notify");
     let world = World::small();
-    let config = world.cloud_config_file("cluster-id=test\n");
-    let folder = config.parent().expect("it is in a folder");
-    world.file("kubeconfig", &world.api.kubeconfig_with(&world.api.daemon_token));
-    let path = folder.join("notify");
-    let systemd = Systemd::at(&path);
-    let mut command = exec_start(folder, "--leader-elect=false --secure-port=0 -v=4");
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let folder = credentials(&world, &of_daemon(&world));
+    let systemd = Systemd::in_folder(&folder);
+    let mut command = systemd.exec_start("--leader-elect=false --secure-port=0 -v=4");
+    command.env("WATCHDOG_USEC", "200000");
     let mut daemon = Daemon::run(command);
     let until = |what: &str, daemon: &Daemon, message: &str, times| {
         world.until(what, daemon, || systemd.count(message) >= times);
@@ -101,16 +118,12 @@ fn the_units_own_line_does_the_main_job_and_tells_systemd() {
 #[test]
 fn it_is_ready_while_the_api_server_is_not_there_and_says_what_it_waits_for() {
     let world = World::new();
-    let config = world.cloud_config_file("cluster-id=test\n");
-    let folder = config.parent().expect("it is in a folder");
-    world.file("kubeconfig", &kubeconfig("http://127.0.0.1:9", "none"));
-    let path = folder.join("notify");
-    let systemd = Systemd::at(&path);
+    let folder = credentials(&world, &kubeconfig("http://127.0.0.1:9", "none"));
+    let systemd = Systemd::in_folder(&folder);
     // with the endpoint, which wants to know the cluster's authorities
     let port = free_port();
-    let mut command = exec_start(folder, &format!("--leader-elect=false --secure-port={port}"));
-    command.env("NOTIFY_SOCKET", &path);
-    let mut daemon = Daemon::run(command);
+    let flags = format!("--leader-elect=false --secure-port={port}");
+    let mut daemon = Daemon::run(systemd.exec_start(&flags));
     for message in [
         "READY=1",
         "STATUS=waiting for the API server to list services, nodes; 0 listeners",
@@ -124,14 +137,9 @@ fn it_is_ready_while_the_api_server_is_not_there_and_says_what_it_waits_for() {
 #[test]
 fn the_first_leader_of_all_says_that_it_is_about_to_lead() {
     let world = World::small();
-    let config = world.cloud_config_file("cluster-id=test\n");
-    let folder = config.parent().expect("it is in a folder");
-    world.file("kubeconfig", &world.api.kubeconfig_with(&world.api.daemon_token));
-    let path = folder.join("notify");
-    let systemd = Systemd::at(&path);
-    let mut command = exec_start(folder, "--secure-port=0");
-    command.env("NOTIFY_SOCKET", &path);
-    let mut daemon = Daemon::run(command);
+    let folder = credentials(&world, &of_daemon(&world));
+    let systemd = Systemd::in_folder(&folder);
+    let mut daemon = Daemon::run(systemd.exec_start("--secure-port=0"));
     let want = "STATUS=about to lead, when any earlier leader must have given up; ";
     world.until(want, &daemon, || {
         systemd.heard().iter().any(|heard| heard.starts_with(want))
@@ -174,9 +182,7 @@ fn journal_of(mut command: Command, folder: &Path, stream: &dyn Fn(&Metadata) ->
 #[test]
 fn the_journal_hears_how_bad_each_line_is() {
     let world = World::new();
-    let config = world.cloud_config_file("cluster-id=test\n");
-    let folder = config.parent().expect("it is in a folder");
-    world.file("kubeconfig", &kubeconfig("http://127.0.0.1:9", "none"));
+    let folder = &*credentials(&world, &kubeconfig("http://127.0.0.1:9", "none"));
     let taken = TcpListener::bind("127.0.0.1:0").expect("some port is free");
     let port = taken.local_addr().expect("it is bound").port();
     let flags = format!(
